@@ -1,0 +1,257 @@
+"""Text in, decision out: the only place that knows the order of the steps.
+
+guards → query_text → score → calibrate → operating point → decide
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import numpy as np
+
+from shared_router.artifact import Artifact
+from shared_router.calibration import LogisticCalibrator
+from shared_router.decision import RoutingDecision, decide, overridden
+from shared_router.errors import KnobError, ScoreError
+from shared_router.guards import Verdict, verdict
+from shared_router.knob import DEFAULT_KNOB, Knob, OperatingCurve, operating_point
+from shared_router.query import query_text
+from shared_router.records import Target, Turn
+from shared_router.scorers import Scorer, scorer_class
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["DifficultyFunction", "Router", "RouterLike", "as_router", "route_safely"]
+
+logger = logging.getLogger(__name__)
+
+
+class DifficultyFunction(Protocol):
+    """Texts → difficulties in [0, 1], shape (n,)."""
+
+    def __call__(self, texts: Sequence[str], /) -> npt.NDArray[np.float64]:
+        """Difficulties of ``texts``."""
+        ...
+
+
+# classes, not closures, so that a router pickles (LlamaIndex' IngestionPipeline sends its models to worker processes)
+@dataclass(frozen=True, slots=True)
+class _CalibratedScorer:
+    scorer: Scorer
+    calibration: LogisticCalibrator
+
+    def __call__(self, texts: Sequence[str], /) -> npt.NDArray[np.float64]:
+        return self.calibration.probability(self.scorer.score(texts))
+
+
+@dataclass(frozen=True, slots=True)
+class _PerText:
+    function: Callable[[str], float]
+
+    def __call__(self, texts: Sequence[str], /) -> npt.NDArray[np.float64]:
+        return np.array([self.function(text) for text in texts], dtype=np.float64)
+
+
+class Router:
+    """A learned difficulty score with a knob.
+
+    Immutable and free of locks: one instance can be shared between threads and models.
+
+    Args:
+        difficulty: Texts → difficulties in [0, 1].
+        curve: The measured operating curve; None for a plain function.
+        router_id: Names the router in every decision.
+        own_pair: True if the curve was measured on the pair of models that is served.
+    """
+
+    def __init__(
+        self,
+        difficulty: DifficultyFunction,
+        *,
+        curve: OperatingCurve | None,
+        router_id: str,
+        own_pair: bool = False,
+    ) -> None:
+        self._difficulty = difficulty
+        self.curve = curve
+        self.router_id = router_id
+        self.own_pair = own_pair and curve is not None
+
+    @classmethod
+    def default(cls) -> Router:
+        """The embedded router: trained on public outcome tables, works offline, loaded once a process."""
+        return _default()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Router:
+        """A router from an artifact folder.
+
+        Raises:
+            ArtifactError: The folder is missing, foreign, damaged, tampered with, or of a newer format.
+        """
+        return cls.from_artifact(Artifact.load(path))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Router:
+        """A router from an artifact in memory.
+
+        Raises:
+            ArtifactFormatError: The artifact's scorer is unknown or does not fit its arrays.
+        """
+        scorer = scorer_class(artifact.scorer_kind).from_state(artifact.scorer_config, artifact.tensors)
+        return cls(
+            _CalibratedScorer(scorer, artifact.calibration),
+            curve=artifact.curve,
+            router_id=f"{artifact.name}@{artifact.content_hash[:12] or 'unsaved'}",
+            own_pair=artifact.own_pair,
+        )
+
+    @classmethod
+    def from_callable(cls, function: Callable[[str], float]) -> Router:
+        """A router around any function from a text to a difficulty in [0, 1].
+
+        It has no operating curve: ``quality`` q means the threshold 1 − q.
+        """
+        return cls(_PerText(function), curve=None, router_id=getattr(function, "__name__", type(function).__name__))
+
+    def __repr__(self) -> str:
+        """The router's id; never weights."""
+        return f"Router({self.router_id!r})"
+
+    def difficulty(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """How likely the small model falls short on each text.
+
+        Args:
+            texts: The texts to judge, length n. A single string is refused: it would be read letter by letter.
+
+        Returns:
+            Difficulties in [0, 1], float64, shape (n,).
+
+        Raises:
+            ScoreError: ``texts`` is no list of strings, or the scorer returned anything but n numbers in [0, 1].
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ScoreError("difficulty takes a list of strings; for one text write router.difficulty([text])")
+        if not len(texts):
+            return np.empty(0, dtype=np.float64)
+        scores = np.asarray(self._difficulty(texts), dtype=np.float64)
+        if scores.shape != (len(texts),):
+            raise ScoreError(f"{self.router_id} returned shape {scores.shape} for {len(texts)} texts")
+        # written so that NaN fails it
+        if not ((scores >= 0.0) & (scores <= 1.0)).all():
+            bad = scores[~((scores >= 0.0) & (scores <= 1.0))][0]
+            raise ScoreError(f"{self.router_id} returned {bad!r}; a difficulty is a number in [0, 1]")
+        return scores
+
+    def route(self, query: str | Sequence[Turn], knob: Knob = DEFAULT_KNOB) -> RoutingDecision:
+        """Which model shall answer.
+
+        Args:
+            query: A text, or the turns of a conversation.
+            knob: The wish that holds for this call.
+
+        Raises:
+            KnobError: The knob cannot be granted by this kind of router.
+            QueryError: ``query`` is neither text nor turns.
+            ScoreError: The scorer returned no difficulty.
+        """
+        return self.route_many([query], [knob])[0]
+
+    def route_many(
+        self, queries: Sequence[str | Sequence[Turn]], knobs: Sequence[Knob] | Knob = DEFAULT_KNOB
+    ) -> list[RoutingDecision]:
+        """Decisions for many calls; all texts that need a score are scored in one vectorised pass.
+
+        Args:
+            queries: Texts or conversations, length n.
+            knobs: One knob for all, or one per query.
+
+        Returns:
+            n decisions in the order of ``queries``.
+        """
+        per_query = [knobs] * len(queries) if isinstance(knobs, Knob) else list(knobs)
+        verdicts = [verdict(knob) for knob in per_query]
+        points = [
+            None if word else operating_point(knob, self.curve) for word, knob in zip(verdicts, per_query, strict=True)
+        ]
+        texts = [query_text(query) for query, point in zip(queries, points, strict=True) if point is not None]
+        scores = iter(self.difficulty(texts).tolist())
+        decisions = []
+        for word, knob, point in zip(verdicts, per_query, points, strict=True):
+            if word is not None:
+                decisions.append(overridden(word, knob, router_id=self.router_id))
+            elif point is not None:
+                decisions.append(decide(next(scores), point, knob, router_id=self.router_id, calibrated=self.own_pair))
+        return decisions
+
+
+@functools.cache
+def _default() -> Router:
+    return Router.load(Path(__file__).parent / "default_router")
+
+
+RouterLike: TypeAlias = "Router | Callable[[str], float] | str | os.PathLike[str] | None"
+"""What the plug-ins take as ``router``: a router, a function, "default" or None, or the path of an artifact."""
+
+
+def as_router(router: RouterLike) -> Router:
+    """The router that is meant.
+
+    Raises:
+        ArtifactError: A path that leads to no usable artifact.
+        ScoreError: Something that is neither a router, a callable, nor a path.
+    """
+    if router is None or router == "default":
+        return Router.default()
+    if isinstance(router, Router):
+        return router
+    if isinstance(router, str | os.PathLike):
+        return Router.load(router)
+    if callable(router):
+        return Router.from_callable(router)
+    raise ScoreError(f"router is a Router, a function str -> float, a path or None, got {type(router).__name__}")
+
+
+def route_safely(
+    router: Router,
+    queries: Sequence[str | Sequence[Turn]],
+    knobs: Sequence[Knob],
+    *,
+    on_router_error: Target = "large",
+) -> list[RoutingDecision]:
+    """Decisions for many calls, of which a broken router cannot fail any.
+
+    A wrong knob is the caller's mistake and is raised; whatever else goes wrong between text and difficulty is logged
+    (without the text), and the call goes to ``on_router_error`` with the reason "router_error". In a batch only the
+    queries that cannot be judged do.
+
+    Args:
+        router: The router.
+        queries: Texts or conversations, length n.
+        knobs: One knob per query.
+        on_router_error: The model that answers where the router cannot say.
+
+    Raises:
+        KnobError: A knob cannot be granted by this kind of router.
+    """
+    try:
+        return router.route_many(queries, knobs)
+    except KnobError:
+        raise
+    except Exception as error:  # a router may be anybody's function: it must not take the answer down
+        if len(queries) > 1:
+            pairs = zip(queries, knobs, strict=True)
+            return [route_safely(router, [query], [knob], on_router_error=on_router_error)[0] for query, knob in pairs]
+        logger.warning(
+            "%r could not judge a query (%s); it goes to the %s model", router, type(error).__name__, on_router_error
+        )
+        return [
+            overridden(Verdict(on_router_error, "router_error"), knob, router_id=router.router_id) for knob in knobs
+        ]

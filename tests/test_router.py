@@ -1,0 +1,160 @@
+import logging
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared_router import Knob, KnobError, QueryError, Router, ScoreError, Turn
+from shared_router.errors import ArtifactNotFoundError
+from shared_router.router import as_router, route_safely
+from shared_router.testing import BrokenDifficulty, TableDifficulty, linear_curve, table_router
+
+KNOBS = st.one_of(
+    st.builds(Knob, st.sampled_from(["quality", "max_drop", "large_share", "threshold"]), st.floats(0.0, 1.0)),
+    st.builds(Knob, st.just("route"), st.sampled_from(["small", "large"])),
+)
+
+
+def length_difficulty(text: str) -> float:
+    return min(1.0, len(text) / 100)
+
+
+@given(st.floats(0.0, 1.0), KNOBS)
+def test_large_iff_difficulty_reaches_the_threshold(difficulty: float, knob: Knob) -> None:
+    decision = table_router(otherwise=difficulty).route("a question", knob)
+    if knob.forced:
+        assert (decision.target, decision.reason, decision.difficulty) == (knob.value, "forced", None)
+    else:
+        assert decision.threshold is not None
+        assert (decision.target == "large") == (difficulty >= decision.threshold)
+        assert decision.reason == "score"
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 1.0), KNOBS), max_size=8))
+def test_many_at_once_decide_like_one_by_one(calls: list[tuple[float, Knob]]) -> None:
+    table = {str(i): difficulty for i, (difficulty, _) in enumerate(calls)}
+    router = table_router(table)
+    knobs = [knob for _, knob in calls]
+    assert router.route_many(list(table), knobs) == [
+        router.route(text, knob) for text, knob in zip(table, knobs, strict=True)
+    ]
+
+
+def test_a_batch_is_scored_in_one_pass_and_forced_calls_not_at_all() -> None:
+    scorer = TableDifficulty({})
+    router = Router(scorer, curve=linear_curve(), router_id="table")
+    router.route_many(["a", "b", "c"], [Knob("quality", 0.5), Knob("route", "large"), Knob("threshold", 0.5)])
+    assert scorer.asked == [["a", "c"]]
+
+
+def test_the_judged_text_of_a_conversation_is_the_last_human_ask() -> None:
+    scorer = TableDifficulty({})
+    turns = [Turn("system", "be brief"), Turn("human", "capital of Peru?"), Turn("assistant", ""), Turn("tool", "Lima")]
+    Router(scorer, curve=linear_curve(), router_id="table").route(turns)
+    assert scorer.asked == [["capital of Peru?"]]
+
+
+def test_the_decision_as_metadata_is_json_and_holds_no_text() -> None:
+    metadata = table_router({"secret": 0.9}).route("secret", Knob("quality", 0.5)).as_metadata("gpt-large")
+    assert metadata == {
+        "target": "large",
+        "model": "gpt-large",
+        "difficulty": 0.9,
+        "threshold": 0.5,
+        "reason": "score",
+        "knob": {"quality": 0.5},
+        "router": "table",
+        "calibrated": False,
+    }
+    assert all(type(value) in (str, float, bool, dict) for value in metadata.values())
+
+
+def test_calibrated_is_said_only_for_a_curve_of_the_own_pair() -> None:
+    assert table_router(own_pair=True).route("x").calibrated
+    assert not table_router(own_pair=False).route("x").calibrated
+    assert not table_router(own_pair=True, with_curve=False).route("x").calibrated
+
+
+@pytest.mark.parametrize("bad", [math.nan, -0.1, 1.1, math.inf])
+def test_a_score_that_is_no_difficulty_is_an_error(bad: float) -> None:
+    with pytest.raises(ScoreError, match=r"a difficulty is a number in \[0, 1\]"):
+        Router.from_callable(lambda text: bad).difficulty(["x"])
+
+
+def test_a_wrong_number_of_scores_is_an_error() -> None:
+    router = Router(lambda texts: np.zeros(1), curve=None, router_id="short")
+    with pytest.raises(ScoreError, match=r"shape \(1,\) for 2 texts"):
+        router.difficulty(["a", "b"])
+
+
+def test_a_bare_string_is_not_read_letter_by_letter() -> None:
+    with pytest.raises(ScoreError, match=r"router\.difficulty\(\[text\]\)"):
+        table_router().difficulty("hello")
+
+
+def test_no_texts_have_no_difficulties() -> None:
+    difficulties = table_router().difficulty([])
+    assert difficulties.shape == (0,)
+    assert difficulties.dtype == np.float64
+
+
+@pytest.mark.parametrize("query", [None, 3, b"bytes", ["text"], {"role": "human"}])
+def test_something_else_than_text_or_turns_is_an_error(query: object) -> None:
+    with pytest.raises(QueryError):
+        table_router().route(query)  # type: ignore[arg-type]
+
+
+def test_a_callable_is_named_in_the_decision() -> None:
+    decision = as_router(length_difficulty).route("x" * 80, Knob("quality", 0.3))
+    assert decision.router_id == "length_difficulty"
+    assert (decision.target, decision.threshold) == ("large", 0.7)
+
+
+def test_what_can_stand_for_a_router(tmp_path: Path) -> None:
+    router = table_router()
+    assert as_router(router) is router
+    assert as_router("default") is as_router(None) is Router.default()
+    with pytest.raises(ArtifactNotFoundError, match="does not exist"):
+        as_router(tmp_path / "nowhere")
+    with pytest.raises(ScoreError, match="got int"):
+        as_router(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [table_router, lambda: Router.from_callable(length_difficulty), Router.default])
+def test_a_router_survives_pickling(make: Callable[[], Router]) -> None:
+    router = make()
+    copy = pickle.loads(pickle.dumps(router))
+    assert copy.route("How many?") == router.route("How many?")
+
+
+class TestRouteSafely:
+    def test_a_broken_router_costs_no_answer(self, caplog: pytest.LogCaptureFixture) -> None:
+        router = Router(BrokenDifficulty(), curve=None, router_id="broken")
+        with caplog.at_level(logging.WARNING):
+            (decision,) = route_safely(router, ["my secret"], [Knob("quality", 0.5)])
+        assert (decision.target, decision.reason, decision.difficulty) == ("large", "router_error", None)
+        assert "OSError" in caplog.text
+        assert "my secret" not in caplog.text
+
+    def test_the_model_to_fall_to_can_be_chosen(self) -> None:
+        router = Router(BrokenDifficulty(), curve=None, router_id="broken")
+        (decision,) = route_safely(router, ["x"], [Knob("quality", 0.5)], on_router_error="small")
+        assert decision.target == "small"
+
+    def test_only_the_queries_that_cannot_be_judged_fall(self) -> None:
+        def picky(text: str) -> float:
+            if text == "bad":
+                raise OSError(text)
+            return 0.0
+
+        decisions = route_safely(Router.from_callable(picky), ["ok", "bad", "ok"], [Knob("quality", 0.5)] * 3)
+        assert [decision.reason for decision in decisions] == ["score", "router_error", "score"]
+
+    def test_a_wrong_knob_is_still_the_callers_error(self) -> None:
+        with pytest.raises(KnobError):
+            route_safely(Router.from_callable(length_difficulty), ["x"], [Knob("large_share", 0.5)])
