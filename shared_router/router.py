@@ -19,7 +19,7 @@ from shared_router.artifact import Artifact
 from shared_router.calibration import LogisticCalibrator
 from shared_router.decision import RoutingDecision, decide, overridden
 from shared_router.errors import KnobError, ScoreError
-from shared_router.guards import Verdict, verdict
+from shared_router.guards import Call, Verdict, verdict
 from shared_router.knob import DEFAULT_KNOB, Knob, OperatingCurve, operating_point
 from shared_router.query import query_text
 from shared_router.records import Target, Turn
@@ -162,33 +162,33 @@ class Router:
             QueryError: ``query`` is neither text nor turns.
             ScoreError: The scorer returned no difficulty.
         """
-        return self.route_many([query], [knob])[0]
+        return self.route_many([query], [Call(knob)])[0]
 
     def route_many(
-        self, queries: Sequence[str | Sequence[Turn]], knobs: Sequence[Knob] | Knob = DEFAULT_KNOB
+        self, queries: Sequence[str | Sequence[Turn]], calls: Sequence[Call | Knob]
     ) -> list[RoutingDecision]:
         """Decisions for many calls; all texts that need a score are scored in one vectorised pass.
 
         Args:
             queries: Texts or conversations, length n.
-            knobs: One knob for all, or one per query.
+            calls: What else is known about each call, length n; a bare knob is a call that needs text only.
 
         Returns:
             n decisions in the order of ``queries``.
         """
-        per_query = [knobs] * len(queries) if isinstance(knobs, Knob) else list(knobs)
-        verdicts = [verdict(knob) for knob in per_query]
+        known = [Call(call) if isinstance(call, Knob) else call for call in calls]
+        verdicts = [verdict(call) for call in known]
         points = [
-            None if word else operating_point(knob, self.curve) for word, knob in zip(verdicts, per_query, strict=True)
+            None if word else operating_point(call.knob, self.curve) for word, call in zip(verdicts, known, strict=True)
         ]
         texts = [query_text(query) for query, point in zip(queries, points, strict=True) if point is not None]
         scores = iter(self.difficulty(texts).tolist())
         decisions = []
-        for word, knob, point in zip(verdicts, per_query, points, strict=True):
+        for word, call, point in zip(verdicts, known, points, strict=True):
             if word is not None:
-                decisions.append(overridden(word, knob, router_id=self.router_id))
+                decisions.append(overridden(word, call, router_id=self.router_id))
             elif point is not None:
-                decisions.append(decide(next(scores), point, knob, router_id=self.router_id, calibrated=self.own_pair))
+                decisions.append(decide(next(scores), point, call, router_id=self.router_id, calibrated=self.own_pair))
         return decisions
 
 
@@ -222,7 +222,7 @@ def as_router(router: RouterLike) -> Router:
 def route_safely(
     router: Router,
     queries: Sequence[str | Sequence[Turn]],
-    knobs: Sequence[Knob],
+    calls: Sequence[Call | Knob],
     *,
     on_router_error: Target = "large",
 ) -> list[RoutingDecision]:
@@ -235,23 +235,24 @@ def route_safely(
     Args:
         router: The router.
         queries: Texts or conversations, length n.
-        knobs: One knob per query.
+        calls: What else is known about each call, length n; a bare knob is a call that needs text only.
         on_router_error: The model that answers where the router cannot say.
 
     Raises:
         KnobError: A knob cannot be granted by this kind of router.
     """
+    known = [Call(call) if isinstance(call, Knob) else call for call in calls]
     try:
-        return router.route_many(queries, knobs)
+        return router.route_many(queries, known)
     except KnobError:
         raise
     except Exception as error:  # a router may be anybody's function: it must not take the answer down
         if len(queries) > 1:
-            pairs = zip(queries, knobs, strict=True)
-            return [route_safely(router, [query], [knob], on_router_error=on_router_error)[0] for query, knob in pairs]
+            pairs = zip(queries, known, strict=True)
+            return [route_safely(router, [query], [call], on_router_error=on_router_error)[0] for query, call in pairs]
         logger.warning(
             "%r could not judge a query (%s); it goes to the %s model", router, type(error).__name__, on_router_error
         )
         return [
-            overridden(Verdict(on_router_error, "router_error"), knob, router_id=router.router_id) for knob in knobs
+            overridden(Verdict(on_router_error, "router_error"), call, router_id=router.router_id) for call in known
         ]
