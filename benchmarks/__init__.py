@@ -1,0 +1,1 @@
+"""One command a figure; see README.md beside this file."""

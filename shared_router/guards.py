@@ -135,10 +135,10 @@ class Call:
     """
 
     knob: Knob = DEFAULT_KNOB
-    needs: Needs = Needs()
+    needs: Needs = field(default_factory=Needs)
     capabilities: Mapping[Target, Capabilities] = field(default_factory=dict)
     previous: Target | None = None
-    stickiness: Stickiness = Stickiness()
+    stickiness: Stickiness = field(default_factory=Stickiness)
 
 
 def forced_route(call: Call) -> Verdict | None:

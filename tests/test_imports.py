@@ -8,7 +8,7 @@ import pytest
 
 HOSTS = {
     "shared_router": "numpy",
-    "langchain_hybrid": "langchain_core.language_models",
+    "langchain_hybrid": "langchain_core.language_models.chat_models",
     "llamaindex_hybrid": "llama_index.core.llms.function_calling",
 }
 HEAVY = (
@@ -45,6 +45,7 @@ def test_no_heavy_module_comes_along(package: str) -> None:
     assert loaded == ""
 
 
+# inspect parses "<unknown>" text where pydantic asks for a signature, which raises the same audit event
 @pytest.mark.parametrize("package", HOSTS)
 def test_no_data_file_and_no_socket_is_opened(package: str) -> None:
     opened = fresh(f"""
@@ -52,7 +53,8 @@ def test_no_data_file_and_no_socket_is_opened(package: str) -> None:
         seen = []
         def audit(event, arguments):
             if event.startswith("socket.") or (event == "open" and isinstance(arguments[0], str)
-                    and not arguments[0].endswith((".py", ".pyc", ".so", ".pyd")) and ".pyc." not in arguments[0]):
+                    and not arguments[0].endswith((".py", ".pyc", ".so", ".pyd")) and ".pyc." not in arguments[0]
+                    and not arguments[0].startswith("<")):
                 seen.append((event, arguments[0]))
         sys.addaudithook(audit)
         import {package}

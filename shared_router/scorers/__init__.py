@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SCORERS", "Scorer", "scorer_class"]
 
-SCORERS: dict[str, tuple[str, str]] = {}
+SCORERS: dict[str, tuple[str, str]] = {
+    "static_difficulty": ("shared_router.scorers.static_difficulty", "StaticDifficultyScorer"),
+}
 """Kind, as artifacts name it → module and class; imported when first needed."""
 
 

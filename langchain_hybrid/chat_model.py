@@ -1,0 +1,680 @@
+"""A chat model that is two: every call goes to the small or to the large one.
+
+One call, top to bottom: ``_call`` reads what is asked, ``_decide`` scores it, ``_plan`` turns the decision into what is
+to be done, then the chosen model is called once through its public method, and the response gets the decision. Only
+that last step differs between invoke, stream and their async twins.
+
+The public entry points are overridden, not the hooks below them: those never see the call's config, and a model called
+from there has no place in the trace (``langchain_core/language_models/chat_models.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from typing import Any, Literal, cast
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForLLMRun,
+    CallbackManager,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult, RunInfo
+from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables.config import get_config_list
+from langchain_core.tools import BaseTool
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from langchain_hybrid.annotation import aannotated_stream, annotated, annotated_stream
+from langchain_hybrid.binding import (
+    BOUND_KNOB,
+    REPLAY,
+    HybridBinding,
+    Leg,
+    Replay,
+    SchemaReplay,
+    ToolReplay,
+    bound_settings,
+)
+from langchain_hybrid.callbacks import RunStart, aopen_run, child_of, open_run
+from langchain_hybrid.deciding import Decider
+from langchain_hybrid.messages import readable_by
+from langchain_hybrid.plan import Call, Plan, knob_in, model_name, recipient, with_decisions
+from langchain_hybrid.profiles import merged_profile
+from langchain_hybrid.results import (
+    chat_result,
+    combined_result,
+    generate_arguments,
+    generate_configs,
+    generation_chunk,
+)
+from langchain_hybrid.watch import AsyncLegWatch, LegWatch
+from shared_router.decision import RoutingDecision
+from shared_router.errors import HybridError
+from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob, knob_from, split_knob
+from shared_router.records import TARGETS, Target
+from shared_router.router import Router, as_router
+
+__all__ = ["HybridChatModel"]
+
+
+class HybridChatModel(BaseChatModel):
+    """A small and a large chat model behind one interface; a learned difficulty decides who answers each call.
+
+    The response carries the decision under ``response_metadata["hybrid"]``. In a trace the router is a chain run and
+    the chosen model its child, tagged ``hybrid:small`` or ``hybrid:large``, with the decision in its metadata; a custom
+    event ``hybrid_decision`` tells it to callbacks as soon as it is made.
+
+    The knob (at most one of ``quality``, ``max_drop``, ``large_share``, ``threshold``, ``route``) can be given here, in
+    ``config={"configurable": {"quality": 0.8}}``, bound, or at the call; each replaces those before it.
+
+    Args:
+        small: The model that answers what is easy.
+        large: The model that answers what is hard.
+        router: A ``Router``, a function from a text to a difficulty in [0, 1], the path of an artifact, or None for the
+            embedded default.
+        quality: Keep at least this share of what the large model adds over the small one. The default knob, at 0.9.
+        max_drop: Accept at most this relative loss of quality against always asking the large model.
+        large_share: Send at most this share of calls to the large model.
+        threshold: The large model answers from this difficulty on.
+        route: ``"small"`` or ``"large"``: no routing.
+        on_router_error: The model that answers where the router fails.
+
+    Raises:
+        KnobError: Two knobs are given, or one is misspelt, out of range or of the wrong type.
+        ArtifactError: ``router`` is a path that leads to no usable artifact.
+        HybridError: A setting that belongs on the two models, or a model that is no chat model.
+    """
+
+    # the two models and the router stay out of repr and dump: serializers of traces and graphs keep those
+    small: BaseChatModel = Field(repr=False, exclude=True)
+    large: BaseChatModel = Field(repr=False, exclude=True)
+    router: Any = Field(default=None, repr=False, exclude=True, validate_default=True)
+    quality: float | None = None
+    max_drop: float | None = None
+    large_share: float | None = None
+    threshold: float | None = None
+    route: Target | None = None
+    on_router_error: Target = "large"
+
+    _configured_legs: dict[Target, tuple[BaseChatModel, dict[str, Any], BaseChatModel]] = PrivateAttr(
+        default_factory=dict
+    )
+    _decider: Decider = PrivateAttr(default_factory=Decider)
+
+    # ── settings ──
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_settings(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for name in values:
+            if name not in cls.model_fields:
+                if difflib.get_close_matches(name, KNOB_NAMES, n=1):
+                    knob_from({name: values[name]})
+                raise HybridError(
+                    f"{name!r} is no setting of {cls.__name__}; what concerns a model, such as a temperature or a "
+                    "timeout, is set on small and large"
+                )
+        for name in ("cache", "rate_limiter"):
+            if values.get(name) is not None:
+                raise HybridError(f"{name} on the router would have no effect; set it on small and large, one each")
+        knob = knob_from({name: values.get(name) for name in KNOB_NAMES})
+        return {**values, knob.name: knob.value} if knob is not None else values
+
+    @field_validator("small", "large", mode="before")
+    @classmethod
+    def _check_model(cls, value: Any) -> Any:
+        if not isinstance(value, BaseChatModel):
+            raise HybridError(
+                f"small and large are chat models (BaseChatModel), got {type(value).__name__}; give the plain "
+                "model, and add with_retry, with_fallbacks or bind to the router instead"
+            )
+        return value
+
+    @field_validator("router", mode="before")
+    @classmethod
+    def _check_router(cls, value: Any) -> Router:
+        return as_router(value)
+
+    def _resolve_model_profile(self) -> Any:
+        return merged_profile(self.small.profile, self.large.profile)
+
+    @property
+    def knob(self) -> Knob:
+        """The wish that holds where a call says nothing."""
+        return knob_from({name: getattr(self, name) for name in KNOB_NAMES}) or DEFAULT_KNOB
+
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """The knobs, as what ``configurable`` takes."""
+        return [
+            ConfigurableFieldSpec(
+                id=name,
+                annotation=Literal["small", "large"] | None if name == "route" else float | None,
+                name=name,
+                description=f"hybrid-llm's {name} for this call; at most one of {', '.join(KNOB_NAMES)}",
+            )
+            for name in KNOB_NAMES
+        ]
+
+    # ── one call: read it, decide, plan ──
+
+    def _call(self, model_input: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any]) -> Call:
+        if isinstance(model_input, Call):
+            return model_input
+        config = ensure_config(config)
+        in_config = knob_in(config)
+        at_call, others = split_knob(kwargs)
+        bound = cast("Knob | None", others.pop(BOUND_KNOB, None))
+        replay = cast("Replay | None", others.pop(REPLAY, None))
+        return Call(
+            messages=self._convert_input(model_input).to_messages(),
+            config=config,
+            knob=at_call or bound or in_config or self.knob,
+            replay=replay,
+            kwargs=others,
+        )
+
+    def _decide(self, calls: Sequence[Call]) -> list[RoutingDecision]:
+        """Decisions for calls, scored in one pass."""
+        return self._decider.decide(*self._to_decide(calls))
+
+    async def _adecide(self, calls: Sequence[Call]) -> list[RoutingDecision]:
+        """Decisions for calls, scored in one pass."""
+        return await self._decider.adecide(*self._to_decide(calls))
+
+    def _to_decide(self, calls: Sequence[Call]) -> tuple[Router, list[list[BaseMessage]], list[Knob], Target]:
+        return self.router, [call.messages for call in calls], [call.knob for call in calls], self.on_router_error
+
+    def _plan(self, call: Call, decision: RoutingDecision) -> Plan:
+        """What is to be done; nothing is called yet."""
+        target = decision.target
+        model = self._leg(target)
+        leg = call.replay.on(target, model) if call.replay is not None else Leg(model)
+        kwargs = {**leg.kwargs, **call.kwargs}
+        reader = recipient(target, model, kwargs)
+        return Plan(
+            decision=decision,
+            record=decision.as_metadata(reader.model),
+            leg=leg.runnable,
+            messages=readable_by(reader, call.messages),
+            config=call.config,
+            kwargs=kwargs,
+        )
+
+    def _leg(self, target: Target) -> BaseChatModel:
+        """The model, with the router's ``output_version`` and ``disable_streaming`` where those are set."""
+        model = self.small if target == "small" else self.large
+        names = ("output_version", "disable_streaming")
+        update = {name: getattr(self, name) for name in names if getattr(self, name) and name in self.model_fields_set}
+        if not update:
+            return model
+        known = self._configured_legs.get(target)
+        if known is None or known[0] is not model or known[1] != update:
+            known = (model, update, model.model_copy(update=update))
+            self._configured_legs[target] = known
+        return known[2]
+
+    def _start(self, call: Call) -> RunStart:
+        return RunStart(
+            config=call.config,
+            name=call.config.get("run_name") or self.get_name(),
+            messages=call.messages,
+            callbacks=self.callbacks,
+            tags=self.tags,
+            metadata=self.metadata,
+            verbose=self.verbose,
+        )
+
+    # ── invoke, stream ──
+
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer.
+
+        Args:
+            input: The prompt.
+            config: LangChain's config; ``configurable`` may hold a knob.
+            stop: Where the answer ends.
+            **kwargs: A knob, and anything that the chosen model takes.
+
+        Returns:
+            The chosen model's answer with the decision in ``response_metadata["hybrid"]``.
+
+        Raises:
+            KnobError: The knob cannot be granted.
+        """
+        call = self._call(input, config, _with_stop(kwargs, stop))
+        with open_run(self._start(call)) as run:
+            plan = self._plan(call, call.decision or self._decide([call])[0])
+            callbacks = run.decided(plan.decision.target, plan.record)
+            response = plan.leg.invoke(plan.messages, plan.below(callbacks), **plan.kwargs)
+            response = annotated(response, plan.record)
+            run.hand_out(response)
+        return cast("AIMessage", response)
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer; see ``invoke``."""
+        call = self._call(input, config, _with_stop(kwargs, stop))
+        async with aopen_run(self._start(call)) as run:
+            plan = self._plan(call, call.decision or (await self._adecide([call]))[0])
+            callbacks = await run.decided(plan.decision.target, plan.record)
+            response = await plan.leg.ainvoke(plan.messages, plan.below(callbacks), **plan.kwargs)
+            response = annotated(response, plan.record)
+            run.hand_out(response)
+        return cast("AIMessage", response)
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Answer in parts; the first carries the decision. See ``invoke``."""
+        call = self._call(input, config, _with_stop(kwargs, stop))
+        with open_run(self._start(call)) as run:
+            plan = self._plan(call, call.decision or self._decide([call])[0])
+            callbacks = run.decided(plan.decision.target, plan.record)
+            chunks = plan.leg.stream(plan.messages, plan.below(callbacks), **plan.kwargs)
+            with closing(cast("Any", chunks)):
+                for chunk in annotated_stream(chunks, plan.record):
+                    run.hand_out(chunk)
+                    yield chunk
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Answer in parts; the first carries the decision. See ``invoke``."""
+        call = self._call(input, config, _with_stop(kwargs, stop))
+        async with aopen_run(self._start(call)) as run:
+            plan = self._plan(call, call.decision or (await self._adecide([call]))[0])
+            callbacks = await run.decided(plan.decision.target, plan.record)
+            chunks = plan.leg.astream(plan.messages, plan.below(callbacks), **plan.kwargs)
+            async with aclosing(cast("Any", chunks)):
+                async for chunk in aannotated_stream(chunks, plan.record):
+                    run.hand_out(chunk)
+                    yield chunk
+
+    # ── events; versions 1 and 2 are core's, over ``astream`` ──
+
+    def stream_events(  # one signature for what core splits into overloads
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2", "v3"] = "v2",
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Answer as a stream of events; with ``version="v3"`` a ``ChatModelStream``. See ``BaseChatModel``."""
+        if version != "v3":
+            return super().stream_events(input, config, version=version, stop=stop, **kwargs)
+        call = self._call(input, config, _with_stop(kwargs, stop))
+        plan = self._plan(call, self._decide([call])[0])
+        watch = LegWatch(self._start(call), plan.decision.target, plan.record)
+        below = plan.below(watch.child(CallbackManager))
+        return watch.watch(plan.leg.stream_events(plan.messages, below, version="v3", **plan.kwargs))
+
+    def astream_events(  # one signature for what core splits into overloads
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2", "v3"] = "v2",
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Answer as a stream of events; with ``version="v3"`` await an ``AsyncChatModelStream``."""
+        if version != "v3":
+            return super().astream_events(input, config, version=version, stop=stop, **kwargs)
+        return self._astream_v3(input, config, _with_stop(kwargs, stop))
+
+    async def _astream_v3(self, model_input: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any]) -> Any:
+        call = self._call(model_input, config, kwargs)
+        plan = self._plan(call, (await self._adecide([call]))[0])
+        watch = AsyncLegWatch(self._start(call), plan.decision.target, plan.record)
+        below = plan.below(watch.child(AsyncCallbackManager))
+        return watch.watch(await plan.leg.astream_events(plan.messages, below, version="v3", **plan.kwargs))
+
+    # ── batches: all texts scored in one pass, then core's batch over the calls ──
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer many prompts; all are scored in one pass. See ``Runnable.batch``."""
+        configs = get_config_list(config, len(inputs))
+        decided = self._decided(inputs, configs, kwargs)
+        return super().batch(decided, configs, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer many prompts; all are scored in one pass. See ``Runnable.abatch``."""
+        configs = get_config_list(config, len(inputs))
+        decided = await self._adecided(inputs, configs, kwargs)
+        return await super().abatch(decided, configs, return_exceptions=return_exceptions, **kwargs)
+
+    def batch_as_completed(  # type: ignore[override]  # one signature for what core splits into overloads
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> Iterator[tuple[int, AIMessage | Exception]]:
+        """Answer many prompts, each handed out when it is done. See ``Runnable.batch_as_completed``."""
+        configs = get_config_list(config, len(inputs))
+        decided = self._decided(inputs, configs, kwargs)
+        yield from super().batch_as_completed(decided, configs, return_exceptions=return_exceptions, **kwargs)  # type: ignore[call-overload]
+
+    async def abatch_as_completed(  # type: ignore[override]  # one signature for what core splits into overloads
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
+        """Answer many prompts, each handed out when it is done. See ``Runnable.abatch_as_completed``."""
+        configs = get_config_list(config, len(inputs))
+        decided = await self._adecided(inputs, configs, kwargs)
+        parts = super().abatch_as_completed(decided, configs, return_exceptions=return_exceptions, **kwargs)  # type: ignore[call-overload]
+        async with aclosing(parts):
+            async for part in parts:
+                yield part
+
+    def _decided(
+        self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], kwargs: Mapping[str, Any]
+    ) -> list[Any]:
+        """The calls with their decisions; as they came where one of them is wrong, which then fails by itself."""
+        try:
+            calls = [self._call(one, config, kwargs) for one, config in zip(inputs, configs, strict=True)]
+            return with_decisions(calls, self._decide(calls))
+        except Exception:  # whatever is wrong with one prompt or knob is raised again by that one call
+            return list(inputs)
+
+    async def _adecided(
+        self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], kwargs: Mapping[str, Any]
+    ) -> list[Any]:
+        try:
+            calls = [self._call(one, config, kwargs) for one, config in zip(inputs, configs, strict=True)]
+            return with_decisions(calls, await self._adecide(calls))
+        except Exception:  # whatever is wrong with one prompt or knob is raised again by that one call
+            return list(inputs)
+
+    # ── generate: one run a prompt, all texts scored in one pass ──
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: Any = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer many prompts, one after the other; every generation carries its decision. See ``BaseChatModel``."""
+        configs = generate_configs(len(messages), callbacks, tags, metadata, run_name, run_id)
+        kwargs = _with_stop(kwargs, stop)
+        calls = [self._call(prompt, config, kwargs) for prompt, config in zip(messages, configs, strict=True)]
+        decided = with_decisions(calls, self._decide(calls))
+        return combined_result([self._generate_one(call) for call in decided])
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: Any = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer many prompts, all at once; every generation carries its decision. See ``BaseChatModel``."""
+        configs = generate_configs(len(messages), callbacks, tags, metadata, run_name, run_id)
+        kwargs = _with_stop(kwargs, stop)
+        calls = [self._call(prompt, config, kwargs) for prompt, config in zip(messages, configs, strict=True)]
+        decided = with_decisions(calls, await self._adecide(calls))
+        # all are awaited before the first error is raised, as core does, so that no run is left open behind it
+        results = await asyncio.gather(*(self._agenerate_one(call) for call in decided), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return combined_result(cast("list[tuple[BaseChatModel, LLMResult]]", results))
+
+    def _generate_one(self, call: Call) -> tuple[BaseChatModel, LLMResult]:
+        with open_run(self._start(call)) as run:
+            plan = self._plan(call, cast("RoutingDecision", call.decision))
+            callbacks = run.decided(plan.decision.target, plan.record)
+            model = _model(plan)
+            result = model.generate([plan.messages], **generate_arguments(plan.below(callbacks)), **plan.kwargs)
+            result = annotated(result, plan.record).model_copy(update={"run": [RunInfo(run_id=run.run_id)]})
+            run.hand_out(result)
+        return model, result
+
+    async def _agenerate_one(self, call: Call) -> tuple[BaseChatModel, LLMResult]:
+        async with aopen_run(self._start(call)) as run:
+            plan = self._plan(call, cast("RoutingDecision", call.decision))
+            callbacks = await run.decided(plan.decision.target, plan.record)
+            model = _model(plan)
+            result = await model.agenerate([plan.messages], **generate_arguments(plan.below(callbacks)), **plan.kwargs)
+            result = annotated(result, plan.record).model_copy(update={"run": [RunInfo(run_id=run.run_id)]})
+            run.hand_out(result)
+        return model, result
+
+    # ── the hooks below the public methods, for wrappers that call them: the same road, one storey down ──
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        result = self.generate([messages], stop=stop, callbacks=child_of(CallbackManager, run_manager), **kwargs)
+        return chat_result(result)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        callbacks = child_of(AsyncCallbackManager, run_manager)
+        result = await self.agenerate([messages], stop=stop, callbacks=callbacks, **kwargs)
+        return chat_result(result)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        config: RunnableConfig = {"callbacks": child_of(CallbackManager, run_manager)}
+        with closing(cast("Any", self.stream(messages, config, stop=stop, **kwargs))) as chunks:
+            for chunk in chunks:
+                yield generation_chunk(chunk)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        config: RunnableConfig = {"callbacks": child_of(AsyncCallbackManager, run_manager)}
+        async with aclosing(cast("Any", self.astream(messages, config, stop=stop, **kwargs))) as chunks:
+            async for chunk in chunks:
+                yield generation_chunk(chunk)
+
+    # ── bindings ──
+
+    def bind(self, **kwargs: Any) -> HybridBinding:  # type: ignore[override]  # core narrows this to a private class
+        """Bind keyword arguments; a knob among them yields to one at the call.
+
+        Raises:
+            KnobError: Two knobs are given, or a value does not fit.
+        """
+        return HybridBinding(bound=self, kwargs=bound_settings(kwargs))
+
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> HybridBinding:
+        """Bind config; a knob in its ``configurable`` yields to one in the config of the call."""
+        return HybridBinding(bound=self, config=cast("RunnableConfig", {**(config or {}), **kwargs}))
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools to both models, each in its own provider's format; who answers stays open until the call.
+
+        Args:
+            tools: Whatever ``bind_tools`` of the two models takes.
+            tool_choice: Which tool must be used; passed on only if given.
+            **kwargs: For ``bind_tools`` of the chosen model; a knob among them is bound.
+
+        Raises:
+            KnobError: Two knobs are given, or a value does not fit.
+        """
+        knob, others = split_knob(kwargs)
+        if tool_choice is not None:
+            others["tool_choice"] = tool_choice
+        bound = {REPLAY: ToolReplay(tuple(tools), others)}
+        return self.bind(**bound, **({knob.name: knob.value} if knob is not None else {}))
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Have the chosen model answer in a schema, by whatever means its provider has.
+
+        Args:
+            schema: A pydantic class, a TypedDict, or a JSON schema.
+            include_raw: Return the message too, as ``{"raw": …, "parsed": …, "parsing_error": …}``; the message then
+                carries the decision. A parsed object cannot: the trace and the custom event tell it.
+            **kwargs: For ``with_structured_output`` of the two models, such as ``method``; a knob among them is bound.
+
+        Raises:
+            KnobError: Two knobs are given, or a value does not fit.
+            NotImplementedError: Neither of the two models can do it.
+        """
+        knob, others = split_knob(kwargs)
+        replay = SchemaReplay(schema, {"include_raw": include_raw, **others})
+        # both at once, so that a wrong argument fails here and not at the first call
+        refusals = [refusal for target in TARGETS if (refusal := self._refusal(replay, target)) is not None]
+        if len(refusals) == len(TARGETS):
+            raise refusals[0]
+        return self.bind(**{REPLAY: replay}, **({knob.name: knob.value} if knob is not None else {}))
+
+    def _refusal(self, replay: Replay, target: Target) -> NotImplementedError | None:
+        try:
+            replay.on(target, self._leg(target))
+        except NotImplementedError as error:
+            return error
+        return None
+
+    # ── what the two have in common ──
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The longer of the two models' token lists."""
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        return max((self._leg(target).get_token_ids(text) for target in TARGETS), key=len)
+
+    def get_num_tokens(self, text: str) -> int:
+        """The larger of the two models' counts, so that what fits, fits either."""
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
+        return max(self._leg(target).get_num_tokens(text) for target in TARGETS)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """The larger of the two models' counts, so that what fits, fits either."""
+        arguments = {} if tools is None else {"tools": tools}
+        return max(self._leg(target).get_num_tokens_from_messages(messages, **arguments) for target in TARGETS)
+
+    # ── identity ──
+
+    @property
+    def _llm_type(self) -> str:
+        return "hybrid-chat-model"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {
+            "small": {"_type": self.small._llm_type, **self.small._identifying_params},
+            "large": {"_type": self.large._llm_type, **self.large._identifying_params},
+            "router": self.router.router_id,
+            "knob": {self.knob.name: self.knob.value},
+        }
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        own = {name: kwargs[name] for name in ("model", "temperature", "max_tokens") if name in kwargs}
+        params = super()._get_ls_params(stop=stop, **own)
+        params["ls_provider"] = "hybrid-llm"
+        params.setdefault("ls_model_name", f"{model_name(self.small)}|{model_name(self.large)}")
+        return params
+
+    def __repr_args__(self) -> Any:
+        """Names only: the repr of a model may hold what its user would not print."""
+        yield "small", model_name(self.small)
+        yield "large", model_name(self.large)
+        yield "router", self.router.router_id
+        yield self.knob.name, self.knob.value
+
+
+def _with_stop(kwargs: Mapping[str, Any], stop: list[str] | None) -> dict[str, Any]:
+    # only if given: a chain that parses an answer does not take it
+    return {**kwargs, **({"stop": stop} if stop is not None else {})}
+
+
+def _model(plan: Plan) -> BaseChatModel:
+    if not isinstance(plan.leg, BaseChatModel):
+        raise HybridError("generate returns messages; use invoke, stream or batch for structured output")
+    return plan.leg

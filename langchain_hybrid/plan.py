@@ -1,0 +1,95 @@
+"""What is asked of the router, and what is to be done about it: the values that pass between its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_hybrid.binding import Replay
+from langchain_hybrid.messages import Recipient
+from shared_router.decision import RoutingDecision
+from shared_router.knob import KNOB_NAMES, Knob, knob_from
+from shared_router.records import JSON, Target
+
+__all__ = ["Call", "Plan", "knob_in", "model_name", "recipient", "with_decisions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is asked of the router, read once.
+
+    Attributes:
+        messages: The prompt.
+        config: The whole config.
+        knob: The wish that holds.
+        replay: Tools or a schema to bind to the chosen model; None if there are none.
+        kwargs: All other arguments, for the chosen model.
+        decision: Made already where a batch was scored in one pass.
+    """
+
+    messages: list[BaseMessage]
+    config: RunnableConfig
+    knob: Knob
+    replay: Replay | None
+    kwargs: Mapping[str, Any]
+    decision: RoutingDecision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        decision: Which model answers, and why.
+        record: The decision as JSON values, as response, trace and event show it.
+        leg: The chosen model, or a chain around it that parses its answer.
+        messages: The prompt as that model can read it.
+        config: The call's config, to which the child's callbacks are added.
+        kwargs: The chosen model's call arguments.
+    """
+
+    decision: RoutingDecision
+    record: Mapping[str, JSON]
+    leg: Runnable[LanguageModelInput, Any]
+    messages: list[BaseMessage]
+    config: RunnableConfig
+    kwargs: Mapping[str, Any]
+
+    def below(self, callbacks: CallbackManager | AsyncCallbackManager) -> RunnableConfig:
+        """The config of the chosen model's call."""
+        # core's patch_config, less the filling in of what is filled in already: name and id are the router's own
+        kept = {name: value for name, value in self.config.items() if name not in ("run_name", "run_id")}
+        return cast("RunnableConfig", {**kept, "callbacks": callbacks})
+
+
+def with_decisions(calls: Sequence[Call], decisions: Sequence[RoutingDecision]) -> list[Call]:
+    """The calls of a batch, decided."""
+    return [replace(call, decision=decision) for call, decision in zip(calls, decisions, strict=True)]
+
+
+def knob_in(config: RunnableConfig) -> Knob | None:
+    """The knob in a config's ``configurable``, or None.
+
+    Raises:
+        KnobError: Two knobs are given, or a value does not fit.
+    """
+    settings = config.get("configurable") or {}
+    return knob_from({name: settings[name] for name in KNOB_NAMES if name in settings})
+
+
+def model_name(model: BaseChatModel) -> str:
+    """The model's name, as its own traces give it."""
+    return model._get_ls_params().get("ls_model_name") or type(model).__name__
+
+
+def recipient(target: Target, model: BaseChatModel, kwargs: Mapping[str, Any]) -> Recipient:
+    """Who is about to read the prompt; a model named at the call replaces the one that was set."""
+    # no other argument changes the name, and some are of types that ls params do not expect
+    params = model._get_ls_params(**({"model": kwargs["model"]} if "model" in kwargs else {}))
+    return Recipient(target, params.get("ls_model_name") or type(model).__name__, params.get("ls_provider", ""))

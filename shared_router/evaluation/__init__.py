@@ -1,0 +1,1 @@
+"""Outcomes and scores → figures. Needs numpy only."""

@@ -1,0 +1,1 @@
+"""Labels → artifact. Needs the extra ``train``: ``pip install 'hybrid-llm[train]'``."""
