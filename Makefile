@@ -40,13 +40,14 @@ check: install ## format, lint, types, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 	$(BIN)/lint-imports
 
 test: install ## all tests that need no model and no outcome tables (those that do are skipped where these are absent)
 	$(BIN)/python -m pytest
 
 test-local: install ## the end-to-end tests over two real local models (downloads them once)
-	$(BIN)/python -m examples.local_models.fetch light
+	$(BIN)/python examples/00_fetch_models.py
 	$(BIN)/python -m pytest -m local_models --no-header -q
 
 bench: install ## latency, load time, memory, throughput of the default router; overhead of the plug-ins; import times
