@@ -104,14 +104,13 @@ def _plain_scorer(start: Start) -> StaticDifficultyScorer:
     """A scorer around the distilled table, used for its counts only."""
     from shared_router.encoders.static import StaticEncoder
     from shared_router.scorers.static_difficulty import ScoreScale
-    from shared_router.scorers.surface_features import FEATURES, token_traits
+    from shared_router.scorers.surface_features import token_traits
 
     weighted = start.vectors * token_weights(len(start.vectors))[:, None]
     whole = whole_numbers(LearnedTable(weighted, np.ones(start.vectors.shape[1])))
     encoder = StaticEncoder(start.tokenizer_json, whole.table)
-    ones = np.ones(len(FEATURES))
     traits = token_traits(encoder.vocabulary())
-    return StaticDifficultyScorer(encoder, traits, whole.direction, ScoreScale(0 * ones, ones, 1.0, 1.0, 0.0))
+    return StaticDifficultyScorer(encoder, traits, whole.direction, ScoreScale.unit())
 
 
 def _static(scorer: StaticDifficultyScorer, texts: Sequence[str]) -> Floats:
@@ -207,21 +206,27 @@ def default_variants(lesson: Lesson) -> dict[str, Score]:
     scorer = learned(lesson, TableSettings())
     alone = learned(lesson, TableSettings(teacher_weight=0.0))
 
-    def mixed(surface: float, token: float, of: StaticDifficultyScorer) -> Score:
+    def mixed(surface: float, length: float, token: float, of: StaticDifficultyScorer = scorer) -> Score:
         def score(asked: Texts) -> Floats:
             counts = of.counts(asked.texts)
-            return surface * of.surface_part(counts.features) + token * of.token_part(counts.vectors)
+            part = surface * of.surface_part(counts.features) + length * of.length_part(counts.chars)
+            return part + token * of.token_part(counts.vectors)
 
         return score
 
     return {
-        "surface signs, unit weights": mixed(1.0, 0.0, scorer),
-        "learned table, no teacher": mixed(0.0, 1.0, alone),
-        "learned table": mixed(0.0, 1.0, scorer),
-        "surface + 0.2 learned table": mixed(1.0, 0.2, scorer),
-        "surface + 0.4 learned table": mixed(1.0, 0.4, scorer),
-        "surface + 0.8 learned table": mixed(1.0, 0.8, scorer),
-        "surface + 0.4 table, no teacher": mixed(1.0, 0.4, alone),
+        "surface signs, unit weights": mixed(1.0, 0.0, 0.0),
+        "learned table, no teacher": mixed(0.0, 0.0, 1.0, alone),
+        "learned table": mixed(0.0, 0.0, 1.0),
+        "surface + 0.2 learned table": mixed(1.0, 0.0, 0.2),
+        "surface + 0.4 learned table": mixed(1.0, 0.0, 0.4),
+        "surface + 0.4 table, no teacher": mixed(1.0, 0.0, 0.4, alone),
+        "surface + 0.5 length + 0.2 table": mixed(1.0, 0.5, 0.2),
+        "surface + 0.5 length + 0.4 table": mixed(1.0, 0.5, 0.4),
+        "surface + length": mixed(1.0, 1.0, 0.0),
+        "surface + length + 0.2 table": mixed(1.0, 1.0, 0.2),
+        "surface + length + 0.4 table": mixed(1.0, 1.0, 0.4),
+        "surface + 1.5 length + 0.2 table": mixed(1.0, 1.5, 0.2),
     }
 
 

@@ -1,10 +1,11 @@
-"""The embedded default: a learned token table and a plain sum of surface signs.
+"""The embedded default: the length of the text, a plain sum of surface signs, and a learned token table.
 
-    raw = sum of standardised surface features / scale + weight * direction · v / |v|
+    raw = surface + a * length + b * direction · v / |v| / scale
 
-with v the sum of the text's token vectors. The surface part has unit weights: over sources that were left out, fitted
-weights did worse (benchmarks/README.md; Dawes 1979 found the same of "improper linear models"). The token part is
-learned end to end from outcomes and from a sentence encoder's scores.
+with ``surface`` the sum of the standardised surface features, ``length`` the standardised logarithm of the characters,
+v the sum of the text's token vectors, and all three parts at standard deviation 1. The surface part has unit weights:
+over sources that were left out, fitted weights did worse (benchmarks/README.md; Dawes 1979 found the same of "improper
+linear models"). The token part is learned end to end from outcomes and from a sentence encoder's scores.
 """
 
 from __future__ import annotations
@@ -23,27 +24,41 @@ from shared_router.scorers.surface_features import FEATURES, TRAITS, capitals, s
 
 __all__ = ["ScoreScale", "StaticDifficultyScorer", "TextCounts"]
 
+_NUMBERS = ("surface_std", "length_mean", "length_std", "length_weight", "token_std", "token_weight")
+
 CHUNK = 1024
 """Texts that are scored at a time: the token vectors of all of them lie in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreScale:
-    """How the two parts are brought to one scale; measured on the training rows.
+    """How the three parts are brought to one scale; measured on the training rows.
 
     Attributes:
         feature_mean: Mean of each surface feature, shape (len(FEATURES),).
         feature_std: Standard deviation of each, > 0, shape (len(FEATURES),).
         surface_std: Standard deviation of the sum of the standardised features, > 0.
+        length_mean: Mean of the length part.
+        length_std: Standard deviation of the length part, > 0.
+        length_weight: Weight of the length part against the surface part; 0 leaves it out.
         token_std: Standard deviation of the token part, > 0.
-        token_weight: Weight of the token part when both have standard deviation 1; 0 leaves it out.
+        token_weight: Weight of the token part against the surface part; 0 leaves it out.
     """
 
     feature_mean: npt.NDArray[np.float64]
     feature_std: npt.NDArray[np.float64]
     surface_std: float
+    length_mean: float
+    length_std: float
+    length_weight: float
     token_std: float
     token_weight: float
+
+    @classmethod
+    def unit(cls) -> ScoreScale:
+        """Of a scorer that is only used for counting."""
+        ones = np.ones(len(FEATURES))
+        return cls(0.0 * ones, ones, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +68,12 @@ class TextCounts:
     Attributes:
         vectors: Sums of token vectors of the whole texts, shape (n, d).
         features: Surface features, shape (n, len(FEATURES)).
+        chars: Characters of the whole texts, shape (n,).
     """
 
     vectors: npt.NDArray[np.int64]
     features: npt.NDArray[np.float64]
+    chars: npt.NDArray[np.int64]
 
 
 class StaticDifficultyScorer:
@@ -87,10 +104,11 @@ class StaticDifficultyScorer:
             raise ArtifactFormatError(f"the trait table has shape {traits.shape}, expected (vocabulary, {len(TRAITS)})")
         if scale.feature_mean.shape != (len(FEATURES),) or scale.feature_std.shape != (len(FEATURES),):
             raise ArtifactFormatError(f"feature means and deviations have shape ({len(FEATURES)},)")
-        positive = np.append(scale.feature_std, [scale.surface_std, scale.token_std])
-        values = np.concatenate([scale.feature_mean, positive, [scale.token_weight]])
+        positive = np.append(scale.feature_std, [scale.surface_std, scale.length_std, scale.token_std])
+        others = [scale.length_mean, scale.length_weight, scale.token_weight]
+        values = np.concatenate([scale.feature_mean, positive, others])
         if not np.isfinite(values).all() or not (positive > 0).all():
-            raise ArtifactFormatError("means and weight are finite, standard deviations finite and above 0")
+            raise ArtifactFormatError("means and weights are finite, standard deviations finite and above 0")
         self.encoder = encoder
         self.traits = traits
         self.direction = direction
@@ -111,8 +129,10 @@ class StaticDifficultyScorer:
         whole[with_options] += vectors[n:]
         whole_traits[with_options] += traits[n:]
         tokens[with_options] += batch.counts[n:]
-        chars, large = [len(stem) for stem in stems], [capitals(stem) for stem in stems]
-        return TextCounts(whole, surface_features(traits[:n], whole_traits, tokens, chars, large))
+        stem_chars, stem_capitals = [len(stem) for stem in stems], [capitals(stem) for stem in stems]
+        features = surface_features(traits[:n], whole_traits, tokens, stem_chars, stem_capitals)
+        chars = [len(stem) + len(option) for stem, option in zip(stems, options, strict=True)]
+        return TextCounts(whole, features, np.array(chars, dtype=np.int64))
 
     def surface_part(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Sum of the standardised surface features, with standard deviation 1 on the training rows.
@@ -126,6 +146,15 @@ class StaticDifficultyScorer:
         for column in standard[1:]:
             total += column / self.scale.surface_std
         return total
+
+    def length_part(self, chars: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Logarithm of the characters, with mean 0 and standard deviation 1 on the training rows.
+
+        Args:
+            chars: Characters of whole texts, shape (n,).
+        """
+        part: npt.NDArray[np.float64] = (np.log1p(chars) - self.scale.length_mean) / self.scale.length_std
+        return part
 
     def token_part(self, vectors: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """How far each text points in the hard direction; 0 for a text without tokens.
@@ -151,8 +180,11 @@ class StaticDifficultyScorer:
         scores = np.empty(len(texts), dtype=np.float64)
         for start in range(0, len(texts), CHUNK):
             counts = self.counts(texts[start : start + CHUNK])
-            token = self.token_part(counts.vectors)
-            scores[start : start + CHUNK] = self.surface_part(counts.features) + self.scale.token_weight * token
+            scores[start : start + CHUNK] = (
+                self.surface_part(counts.features)
+                + self.scale.length_weight * self.length_part(counts.chars)
+                + self.scale.token_weight * self.token_part(counts.vectors)
+            )
         return scores
 
     def to_state(self) -> tuple[dict[str, JSON], dict[str, npt.NDArray[np.generic]]]:
@@ -162,9 +194,7 @@ class StaticDifficultyScorer:
             "features": list(FEATURES),
             "feature_mean": scale.feature_mean.tolist(),
             "feature_std": scale.feature_std.tolist(),
-            "surface_std": scale.surface_std,
-            "token_std": scale.token_std,
-            "token_weight": scale.token_weight,
+            **{name: getattr(scale, name) for name in _NUMBERS},
         }
         tensors: dict[str, npt.NDArray[np.generic]] = {
             "tokenizer": np.frombuffer(self.encoder.tokenizer_json, dtype=np.uint8),
@@ -189,9 +219,7 @@ class StaticDifficultyScorer:
             scale = ScoreScale(
                 feature_mean=np.array(config["feature_mean"], dtype=np.float64),
                 feature_std=np.array(config["feature_std"], dtype=np.float64),
-                surface_std=float(cast("float", config["surface_std"])),
-                token_std=float(cast("float", config["token_std"])),
-                token_weight=float(cast("float", config["token_weight"])),
+                **{name: float(cast("float", config[name])) for name in _NUMBERS},
             )
             encoder = StaticEncoder(tensors["tokenizer"].tobytes(), tensors["table"].astype(np.int8, casting="safe"))
             traits = tensors["traits"].astype(np.int16, casting="safe")

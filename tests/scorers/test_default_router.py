@@ -21,7 +21,7 @@ HARD = (
     "opened 5 minutes after the other two, how many litres are lost a minute, given that the cistern holds 300 litres?"
 )
 TEXTS = ["", EASY, HARD, "Write a function that sorts a list.\n", "Why?\nA) yes\nB) no", "你好吗", "\ud800\x00🤔"]
-GOLDEN = [0.124993, 0.164607, 0.351988, 0.323678, 0.192236, 0.134822, 0.132983]
+GOLDEN = [0.097401, 0.182185, 0.309181, 0.234488, 0.177773, 0.121753, 0.122613]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_long_text_is_read_in_part_only(router: Router) -> None:
 
 @pytest.mark.shared
 @pytest.mark.skipif(not (DATA / "routellm_mmlu.parquet").is_file(), reason="the outcome tables are not there")
-@pytest.mark.parametrize(("table", "published"), [("mmlu", 0.551), ("gsm8k", 0.573)])
+@pytest.mark.parametrize(("table", "published"), [("mmlu", 0.574), ("gsm8k", 0.604)])
 def test_the_published_figures_are_those_of_this_artifact(router: Router, table: str, published: float) -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.read_parquet(DATA / f"routellm_{table}.parquet")

@@ -18,7 +18,9 @@ from shared_router.scorers.static_difficulty import CHUNK, ScoreScale, StaticDif
 from shared_router.scorers.surface_features import FEATURES, token_traits
 
 VOCABULARY = {"[UNK]": 0, "7": 1, ",": 2, "hello": 3, "prove": 4, "if": 5}
-SCALE = ScoreScale(np.zeros(len(FEATURES)), np.ones(len(FEATURES)), 2.0, 1000.0, 0.5)
+SCALE = replace(
+    ScoreScale.unit(), surface_std=2.0, length_std=2.0, length_weight=1.0, token_std=1000.0, token_weight=0.5
+)
 
 
 def scorer(scale: ScoreScale = SCALE) -> StaticDifficultyScorer:
@@ -41,8 +43,15 @@ def test_words_that_point_the_hard_way_score_higher() -> None:
 
 
 def test_longer_and_fuller_questions_score_higher() -> None:
-    short, long = scorer(replace(SCALE, token_weight=0.0)).score(["prove", "prove, if 7, 7, 7"])
+    short, long = scorer(replace(SCALE, token_weight=0.0, length_weight=0.0)).score(["prove", "prove, if 7, 7, 7"])
     assert long > short
+
+
+def test_the_length_part_counts_the_options_too() -> None:
+    made = scorer()
+    counts = made.counts(["if 7\nA) hello\nB) hello", "if 7\n", ""])
+    assert counts.chars.tolist() == [len("if 7\nA) hello\nB) hello"), len("if 7"), 0]
+    assert made.length_part(counts.chars).tolist() == (np.log1p(counts.chars) / 2.0).tolist()
 
 
 def test_the_empty_text_has_a_defined_score() -> None:

@@ -1,0 +1,231 @@
+"""The twins cannot drift apart: one table of cases, driven through both plug-ins, must give the same decisions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import tool
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.tools import FunctionTool
+
+from langchain_hybrid import HybridChatModel
+from langchain_hybrid.testing import ScriptedChatModel
+from llamaindex_hybrid import HybridLLM
+from llamaindex_hybrid.testing import ScriptedLLM
+from shared_router import KnobError, Router
+from shared_router.guards import Capabilities
+from shared_router.testing import BrokenDifficulty, linear_curve, table_router
+
+DIFFICULTIES = {"easy": 0.1, "middling": 0.55, "hard": 0.9}
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+TEXT_ONLY = Capabilities(modalities=frozenset(), tools=False, context_window=50)
+ALL = Capabilities(modalities=frozenset({"image"}), tools=True, context_window=100_000)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A router's settings, and a sequence of calls with the decisions that are expected of both twins.
+
+    Attributes:
+        name: Shown by pytest.
+        calls: (text, settings of the call) each.
+        expected: (target, reason) each.
+        settings: The constructor's.
+        failing: The model that raises when it is called.
+        image: Send an image along.
+        tools: Offer a tool.
+        router: Makes the router.
+    """
+
+    name: str
+    calls: Sequence[tuple[str, Mapping[str, Any]]]
+    expected: Sequence[tuple[str, str]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    failing: str | None = None
+    image: bool = False
+    tools: bool = False
+    router: Callable[[], Any] = lambda: table_router(DIFFICULTIES)
+
+    def models(self, model: type[Any], script: str) -> dict[str, Any]:
+        failing = {script: [OSError("down")]}
+        return {name: model(model=name, **(failing if name == self.failing else {})) for name in ("small", "large")}
+
+
+def broken() -> Router:
+    return Router(BrokenDifficulty(), curve=linear_curve(), router_id="broken")
+
+
+CASES = [
+    Case("the score decides", [("easy", {}), ("hard", {})], [("small", "score"), ("large", "score")], {"quality": 0.5}),
+    Case("the default knob keeps 90 %", [("easy", {}), ("nothing", {})], [("large", "score")] * 2),
+    Case("a knob at the call", [("middling", {"quality": 0.2})], [("small", "score")], {"quality": 0.9}),
+    Case("of another kind", [("middling", {"threshold": 0.9})], [("small", "score")], {"quality": 0.9}),
+    Case("a budget", [("hard", {"large_share": 0.0})], [("small", "score")]),
+    Case("a drop", [("middling", {"max_drop": 0.25})], [("large", "score")], {"quality": 0.0}),
+    Case("forced at the call", [("easy", {"route": "large"})], [("large", "forced")], {"quality": 0.0}),
+    Case("forced by the constructor", [("hard", {})], [("small", "forced")], {"route": "small"}),
+    Case("a call overrules that", [("hard", {"quality": 0.5})], [("large", "score")], {"route": "small"}),
+    Case(
+        "a callable",
+        [("easy", {}), ("x", {})],
+        [("small", "score"), ("large", "score")],
+        {"quality": 0.5},
+        router=lambda: lambda text: DIFFICULTIES.get(text, 1.0),
+    ),
+    Case("a broken router", [("easy", {})], [("large", "router_error")], {"quality": 0.5}, router=broken),
+    Case("falling small", [("easy", {})], [("small", "router_error")], {"on_router_error": "small"}, router=broken),
+    Case(
+        "an image",
+        [("easy", {})],
+        [("large", "modality")],
+        {"quality": 0.5, "small_capabilities": TEXT_ONLY, "large_capabilities": ALL},
+        image=True,
+    ),
+    Case(
+        "an image that both take",
+        [("easy", {})],
+        [("small", "score")],
+        {"quality": 0.5, "small_capabilities": ALL, "large_capabilities": ALL},
+        image=True,
+    ),
+    Case(
+        "tools",
+        [("easy", {})],
+        [("large", "tools")],
+        {"quality": 0.5, "small_capabilities": TEXT_ONLY, "large_capabilities": ALL},
+        tools=True,
+    ),
+    Case(
+        "a long prompt",
+        [("easy " * 200, {})],
+        [("large", "context_window")],
+        {"quality": 0.0, "small_capabilities": TEXT_ONLY, "large_capabilities": ALL},
+    ),
+    Case(
+        "a forced model comes before what it can do",
+        [("easy", {"route": "small"})],
+        [("small", "forced")],
+        {"small_capabilities": TEXT_ONLY, "large_capabilities": ALL},
+        image=True,
+    ),
+    Case(
+        "sticky",
+        [("hard", {}), ("easy", {}), ("easy", {})],
+        [("large", "score"), ("large", "sticky"), ("large", "sticky")],
+        {"quality": 0.5, "stickiness": "sticky"},
+    ),
+    Case(
+        "switch cost",
+        [("easy", {}), ("middling", {}), ("hard", {}), ("middling", {}), ("easy", {})],
+        [("small", "score"), ("small", "switch_cost"), ("large", "score"), ("large", "score"), ("small", "score")],
+        {"threshold": 0.5, "stickiness": "switch_cost", "switch_cost": 0.2},
+    ),
+    Case(
+        "fallback to the large model",
+        [("easy", {})],
+        [("large", "fallback")],
+        {"quality": 0.5, "fallback": "large"},
+        failing="small",
+    ),
+    Case(
+        "fallback to the other one",
+        [("hard", {})],
+        [("small", "fallback")],
+        {"quality": 0.5, "fallback": "other"},
+        failing="large",
+    ),
+]
+
+
+@tool
+def clock(zone: str) -> str:
+    """The time of day."""
+    return zone
+
+
+def through_langchain(case: Case, mode: str) -> list[dict[str, Any]]:
+    model: Any = HybridChatModel(router=case.router(), **case.models(ScriptedChatModel, "answers"), **case.settings)
+    if case.tools:
+        model = model.bind_tools([clock])
+    image = [{"type": "image", "base64": PIXEL, "mime_type": "image/png"}] if case.image else []
+    config = {"configurable": {"thread_id": "one"}}
+
+    def ask(text: str, settings: Mapping[str, Any]) -> Any:
+        prompt = [HumanMessage(content=[{"type": "text", "text": text}, *image] if image else text)]
+        if mode == "sync":
+            return model.invoke(prompt, config, **settings)
+        if mode == "async":
+            return asyncio.run(model.ainvoke(prompt, config, **settings))
+        merged = None
+        for chunk in model.stream(prompt, config, **settings):
+            merged = chunk if merged is None else merged + chunk
+        return merged
+
+    return [ask(text, settings).response_metadata["hybrid"] for text, settings in case.calls]
+
+
+def through_llamaindex(case: Case, mode: str) -> list[dict[str, Any]]:
+    llm = HybridLLM(router=case.router(), **case.models(ScriptedLLM, "replies"), **case.settings)
+    image = [ImageBlock(image=PIXEL.encode())] if case.image else []
+    tools = [FunctionTool.from_defaults(clock.func, name="clock")] if case.tools else None
+
+    def ask(text: str, settings: Mapping[str, Any]) -> Any:
+        messages = [ChatMessage(role="user", blocks=[TextBlock(text=text), *image])]
+        given = {**settings, "conversation": "one"}
+        names = {"sync": "chat", "async": "achat", "stream": "stream_chat"}
+        if tools is not None:
+            answer = getattr(llm, f"{names[mode]}_with_tools")(tools, chat_history=messages, **given)
+        else:
+            answer = getattr(llm, names[mode])(messages, **given)
+        if mode == "async":
+            return asyncio.run(answer)
+        return list(answer)[-1] if mode == "stream" else answer
+
+    return [ask(text, settings).additional_kwargs["hybrid"] for text, settings in case.calls]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async", "stream"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_both_twins_decide_alike_and_as_expected(case: Case, mode: str) -> None:
+    one, other = through_langchain(case, mode), through_llamaindex(case, mode)
+    assert [(decision["target"], decision["reason"]) for decision in one] == list(case.expected)
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"quality": 1.5},
+        {"quality": float("nan")},
+        {"quality": "high"},
+        {"quality": 0.5, "max_drop": 0.1},
+        {"route": "both"},
+    ],
+)
+def test_both_twins_refuse_the_same_knobs_with_the_same_words(settings: dict[str, Any]) -> None:
+    chat, llm = ScriptedChatModel(), ScriptedLLM()
+    said = set()
+    for make in (
+        lambda: HybridChatModel(small=chat, large=chat, router=table_router(), **settings),
+        lambda: HybridLLM(small=llm, large=llm, router=table_router(), **settings),
+        lambda: HybridChatModel(small=chat, large=chat, router=table_router()).invoke("x", **settings),
+        lambda: HybridLLM(small=llm, large=llm, router=table_router()).complete("x", **settings),
+    ):
+        with pytest.raises(KnobError) as refused:
+            make()
+        said.add(str(refused.value))
+    assert len(said) == 1
+
+
+def test_both_twins_take_the_same_settings() -> None:
+    ours = set(HybridChatModel.model_fields) & set(HybridLLM.model_fields)
+    assert {
+        "small", "large", "router", "quality", "max_drop", "large_share", "threshold", "route", "on_router_error",
+        "router_time_limit", "fallback", "stickiness", "switch_cost", "conversation", "small_capabilities",
+        "large_capabilities",
+    } <= ours  # fmt: skip
