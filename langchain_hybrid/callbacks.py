@@ -29,7 +29,10 @@ from shared_router.records import JSON, Target
 
 __all__ = [
     "DECISION_EVENT",
+    "AsyncRun",
     "RunStart",
+    "SpeechWatch",
+    "SyncRun",
     "aopen_run",
     "child_manager",
     "child_of",
@@ -57,6 +60,7 @@ class RunStart:
         tags: The router's own tags.
         metadata: The router's own metadata.
         verbose: The router's own verbosity.
+        may_fall_back: The other model may be asked where the first fails; then it matters whether that one has spoken.
     """
 
     config: RunnableConfig
@@ -66,6 +70,7 @@ class RunStart:
     tags: Sequence[str] | None = None
     metadata: Mapping[str, Any] | None = None
     verbose: bool = False
+    may_fall_back: bool = False
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -105,19 +110,45 @@ def configured(kind: type[Manager], start: RunStart) -> Manager:
     return manager
 
 
+class SpeechWatch(BaseCallbackHandler):
+    """Notes whether a model has spoken to any handler: what LangGraph has shown its user cannot be taken back."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.has_spoken = False
+
+    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+        """A token was told."""
+        self.has_spoken = True
+
+    def on_stream_event(self, event: Any, **kwargs: Any) -> None:
+        """The same in version 3."""
+        self.has_spoken = True
+
+
 @dataclass(slots=True)
 class OpenRun(Generic[RunManager]):
     """The router's run while it is open.
 
     Attributes:
         manager: Core's manager of the run.
+        watch: Listens to the chosen model where the other one may have to take over; None elsewhere.
         record: The decision as JSON values, once it is made.
+        has_spoken: Something was handed out.
         chunks: What was handed out so far, where somebody listens; one response, or the parts of a stream.
     """
 
     manager: RunManager
+    watch: SpeechWatch | None = None
     record: Mapping[str, JSON] | None = None
+    has_spoken: bool = False
     chunks: list[Any] = field(default_factory=list)
+
+    @property
+    def is_silent(self) -> bool:
+        """True as long as nobody has seen anything of an answer."""
+        return not self.has_spoken and not (self.watch is not None and self.watch.has_spoken)
 
     @property
     def run_id(self) -> uuid.UUID:
@@ -131,8 +162,18 @@ class OpenRun(Generic[RunManager]):
 
     def hand_out(self, response: Any) -> None:
         """Note what the caller gets: the one response, or the next part of a stream."""
+        self.has_spoken = True
         if self.is_watched:
             self.chunks.append(response)
+
+    def child(self, kind: type[Manager], target: Target, record: Mapping[str, JSON]) -> Manager:
+        """The manager that the chosen model is called with."""
+        self.record = record
+        child = child_manager(kind, self.run_id, self.manager, target, record)
+        # where nobody listens, a token that is told is told to nobody
+        if self.watch is not None and self.is_watched:
+            child.add_handler(self.watch, inherit=True)
+        return child
 
     def outputs(self) -> dict[str, Any]:
         """What the run says at its end."""
@@ -192,8 +233,7 @@ class SyncRun(OpenRun[CallbackManagerForChainRun]):
 
     def decided(self, target: Target, record: Mapping[str, JSON]) -> CallbackManager:
         """Announce the decision, and make the manager that the chosen model is called with."""
-        self.record = record
-        child = child_manager(CallbackManager, self.run_id, self.manager, target, record)
+        child = self.child(CallbackManager, target, record)
         child.on_custom_event(DECISION_EVENT, dict(record), run_id=self.run_id)
         return child
 
@@ -208,8 +248,7 @@ class AsyncRun(OpenRun[AsyncCallbackManagerForChainRun]):
 
     async def decided(self, target: Target, record: Mapping[str, JSON]) -> AsyncCallbackManager:
         """Announce the decision, and make the manager that the chosen model is called with."""
-        self.record = record
-        child = child_manager(AsyncCallbackManager, self.run_id, self.manager, target, record)
+        child = self.child(AsyncCallbackManager, target, record)
         await child.on_custom_event(DECISION_EVENT, dict(record), run_id=self.run_id)
         return child
 
@@ -227,7 +266,8 @@ def open_run(start: RunStart) -> Iterator[SyncRun]:
         start: How it begins.
     """
     manager = configured(CallbackManager, start)
-    run = SyncRun(manager.on_chain_start(None, start.inputs, name=start.name, run_id=start.run_id))
+    opened = manager.on_chain_start(None, start.inputs, name=start.name, run_id=start.run_id)
+    run = SyncRun(opened, SpeechWatch() if start.may_fall_back else None)
     try:
         yield run
     except GeneratorExit:
@@ -248,7 +288,8 @@ async def aopen_run(start: RunStart) -> AsyncIterator[AsyncRun]:
         start: How it begins.
     """
     manager = configured(AsyncCallbackManager, start)
-    run = AsyncRun(await manager.on_chain_start(None, start.inputs, name=start.name, run_id=start.run_id))
+    opened = await manager.on_chain_start(None, start.inputs, name=start.name, run_id=start.run_id)
+    run = AsyncRun(opened, SpeechWatch() if start.may_fall_back else None)
     try:
         yield run
     except GeneratorExit:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import Any, Literal, TypeVar, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -26,13 +27,22 @@ from langchain_core.callbacks import (
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult, RunInfo
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from langchain_hybrid.annotation import aannotated_stream, annotated, annotated_stream
+from langchain_hybrid.attempts import (
+    aevented,
+    agenerated,
+    ainvoked,
+    astreamed,
+    evented,
+    generated,
+    invoked,
+    streamed,
+)
 from langchain_hybrid.binding import (
     BOUND_KNOB,
     REPLAY,
@@ -43,19 +53,21 @@ from langchain_hybrid.binding import (
     ToolReplay,
     bound_settings,
 )
-from langchain_hybrid.callbacks import RunStart, aopen_run, child_of, open_run
-from langchain_hybrid.deciding import Decider
+from langchain_hybrid.callbacks import AsyncRun, OpenRun, RunStart, SyncRun, aopen_run, child_of, open_run
+from langchain_hybrid.capabilities import KnownCapabilities, merged_profile
 from langchain_hybrid.messages import readable_by
 from langchain_hybrid.plan import Call, Plan, knob_in, model_name, recipient, with_decisions
-from langchain_hybrid.profiles import merged_profile
+from langchain_hybrid.relay import arelayed, relayed
+from langchain_hybrid.request import Conversation, Judged, conversation_key, routing_request
 from langchain_hybrid.results import (
     chat_result,
     combined_result,
-    generate_arguments,
     generate_configs,
     generation_chunk,
 )
+from langchain_hybrid.settings import CurrentDecider, StickinessMode, check_settings
 from langchain_hybrid.watch import AsyncLegWatch, LegWatch
+from shared_router.deciding import Decider, Fallback, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision
 from shared_router.errors import HybridError
 from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob, knob_from, split_knob
@@ -63,6 +75,8 @@ from shared_router.records import TARGETS, Target
 from shared_router.router import Router, as_router
 
 __all__ = ["HybridChatModel"]
+
+Value = TypeVar("Value")
 
 
 class HybridChatModel(BaseChatModel):
@@ -86,6 +100,19 @@ class HybridChatModel(BaseChatModel):
         threshold: The large model answers from this difficulty on.
         route: ``"small"`` or ``"large"``: no routing.
         on_router_error: The model that answers where the router fails.
+        router_time_limit: Seconds that the router may take before it counts as failed; None for as long as it takes.
+        fallback: Who is asked once where the chosen model fails before its first token: ``"large"`` where the small
+            one did, ``"other"`` either for the other, None for nobody, so that the error comes through as it is.
+        stickiness: ``"per_call"`` decides each call anew; ``"sticky"`` keeps a conversation's first model;
+            ``"switch_cost"`` switches only where the gain exceeds the cost of a cold prompt cache.
+        switch_cost: That cost, on the scale of the difficulty, in [0, 1].
+        conversation: A function of messages and config that names the conversation; without one it is the
+            ``thread_id`` in the config's ``configurable`` or ``metadata``. None is not remembered.
+        judged: A function of messages that returns the text to judge; without one it is the human's last ask, which
+            stays the same throughout a tool loop.
+        small_capabilities: What the small model can do (modalities, tools, structured_output, context_window), where
+            its profile is silent or wrong. A call that only one model can serve goes to that one, unscored.
+        large_capabilities: The same for the large model.
 
     Raises:
         KnobError: Two knobs are given, or one is misspelt, out of range or of the wrong type.
@@ -103,11 +130,20 @@ class HybridChatModel(BaseChatModel):
     threshold: float | None = None
     route: Target | None = None
     on_router_error: Target = "large"
+    router_time_limit: float | None = None
+    fallback: Fallback | None = None
+    stickiness: StickinessMode = "per_call"
+    switch_cost: float = 0.1
+    conversation: Conversation | None = Field(default=None, repr=False, exclude=True)
+    judged: Judged | None = Field(default=None, repr=False, exclude=True)
+    small_capabilities: Any = None
+    large_capabilities: Any = None
 
     _configured_legs: dict[Target, tuple[BaseChatModel, dict[str, Any], BaseChatModel]] = PrivateAttr(
         default_factory=dict
     )
-    _decider: Decider = PrivateAttr(default_factory=Decider)
+    _current: CurrentDecider = PrivateAttr(default_factory=CurrentDecider)
+    _known_capabilities: KnownCapabilities = PrivateAttr(default_factory=KnownCapabilities)
 
     # ── settings ──
 
@@ -127,6 +163,7 @@ class HybridChatModel(BaseChatModel):
         for name in ("cache", "rate_limiter"):
             if values.get(name) is not None:
                 raise HybridError(f"{name} on the router would have no effect; set it on small and large, one each")
+        check_settings(values)
         knob = knob_from({name: values.get(name) for name in KNOB_NAMES})
         return {**values, knob.name: knob.value} if knob is not None else values
 
@@ -186,14 +223,33 @@ class HybridChatModel(BaseChatModel):
 
     def _decide(self, calls: Sequence[Call]) -> list[RoutingDecision]:
         """Decisions for calls, scored in one pass."""
-        return self._decider.decide(*self._to_decide(calls))
+        return self._decider.decide([self._request(call) for call in calls])
 
     async def _adecide(self, calls: Sequence[Call]) -> list[RoutingDecision]:
         """Decisions for calls, scored in one pass."""
-        return await self._decider.adecide(*self._to_decide(calls))
+        return await self._decider.adecide([self._request(call) for call in calls])
 
-    def _to_decide(self, calls: Sequence[Call]) -> tuple[Router, list[list[BaseMessage]], list[Knob], Target]:
-        return self.router, [call.messages for call in calls], [call.knob for call in calls], self.on_router_error
+    @property
+    def _decider(self) -> Decider:
+        return self._current.under(
+            self.router, self.on_router_error, self.router_time_limit, self.stickiness, self.switch_cost
+        )
+
+    def _request(self, call: Call) -> RoutingRequest:
+        """The call, as the router sees it."""
+        remembers = self.stickiness != "per_call"
+        return routing_request(
+            call.messages,
+            call.knob,
+            replay=call.replay,
+            kwargs=call.kwargs,
+            capabilities=self._known_capabilities.of(
+                self.small, self.large, self.small_capabilities, self.large_capabilities
+            ),
+            conversation=conversation_key(self.conversation, call.messages, call.config) if remembers else None,
+            counters=(self, self.small, self.large),
+            judged=self.judged,
+        )
 
     def _plan(self, call: Call, decision: RoutingDecision) -> Plan:
         """What is to be done; nothing is called yet."""
@@ -233,6 +289,7 @@ class HybridChatModel(BaseChatModel):
             tags=self.tags,
             metadata=self.metadata,
             verbose=self.verbose,
+            may_fall_back=self.fallback is not None,
         )
 
     # ── invoke, stream ──
@@ -261,12 +318,7 @@ class HybridChatModel(BaseChatModel):
         """
         call = self._call(input, config, _with_stop(kwargs, stop))
         with open_run(self._start(call)) as run:
-            plan = self._plan(call, call.decision or self._decide([call])[0])
-            callbacks = run.decided(plan.decision.target, plan.record)
-            response = plan.leg.invoke(plan.messages, plan.below(callbacks), **plan.kwargs)
-            response = annotated(response, plan.record)
-            run.hand_out(response)
-        return cast("AIMessage", response)
+            return cast("AIMessage", self._answer(call, run, invoked))
 
     async def ainvoke(
         self,
@@ -279,12 +331,7 @@ class HybridChatModel(BaseChatModel):
         """Answer; see ``invoke``."""
         call = self._call(input, config, _with_stop(kwargs, stop))
         async with aopen_run(self._start(call)) as run:
-            plan = self._plan(call, call.decision or (await self._adecide([call]))[0])
-            callbacks = await run.decided(plan.decision.target, plan.record)
-            response = await plan.leg.ainvoke(plan.messages, plan.below(callbacks), **plan.kwargs)
-            response = annotated(response, plan.record)
-            run.hand_out(response)
-        return cast("AIMessage", response)
+            return cast("AIMessage", await self._aanswer(call, run, ainvoked))
 
     def stream(
         self,
@@ -296,14 +343,8 @@ class HybridChatModel(BaseChatModel):
     ) -> Iterator[AIMessageChunk]:
         """Answer in parts; the first carries the decision. See ``invoke``."""
         call = self._call(input, config, _with_stop(kwargs, stop))
-        with open_run(self._start(call)) as run:
-            plan = self._plan(call, call.decision or self._decide([call])[0])
-            callbacks = run.decided(plan.decision.target, plan.record)
-            chunks = plan.leg.stream(plan.messages, plan.below(callbacks), **plan.kwargs)
-            with closing(cast("Any", chunks)):
-                for chunk in annotated_stream(chunks, plan.record):
-                    run.hand_out(chunk)
-                    yield chunk
+        with open_run(self._start(call)) as run, closing(self._parts(call, run, streamed)) as chunks:
+            yield from chunks
 
     async def astream(
         self,
@@ -315,14 +356,65 @@ class HybridChatModel(BaseChatModel):
     ) -> AsyncIterator[AIMessageChunk]:
         """Answer in parts; the first carries the decision. See ``invoke``."""
         call = self._call(input, config, _with_stop(kwargs, stop))
-        async with aopen_run(self._start(call)) as run:
-            plan = self._plan(call, call.decision or (await self._adecide([call]))[0])
-            callbacks = await run.decided(plan.decision.target, plan.record)
-            chunks = plan.leg.astream(plan.messages, plan.below(callbacks), **plan.kwargs)
-            async with aclosing(cast("Any", chunks)):
-                async for chunk in aannotated_stream(chunks, plan.record):
-                    run.hand_out(chunk)
-                    yield chunk
+        async with aopen_run(self._start(call)) as run, aclosing(self._aparts(call, run, astreamed)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    # ── one attempt, and a second one where the first has failed silently; sync and async differ by await only ──
+
+    def _answer(self, call: Call, run: SyncRun, attempt: Callable[[Plan, SyncRun], Value]) -> Value:
+        plan = self._plan(call, call.decision or self._decide([call])[0])
+        try:
+            return attempt(plan, run)
+        except Exception as error:
+            if (second := self._second_plan(call, run, plan, error)) is None:
+                raise
+            return attempt(second, run)
+
+    async def _aanswer(self, call: Call, run: AsyncRun, attempt: Callable[[Plan, AsyncRun], Awaitable[Value]]) -> Value:
+        plan = self._plan(call, call.decision or (await self._adecide([call]))[0])
+        try:
+            return await attempt(plan, run)
+        except Exception as error:
+            if (second := self._second_plan(call, run, plan, error)) is None:
+                raise
+            return await attempt(second, run)
+
+    def _parts(
+        self, call: Call, run: SyncRun, attempt: Callable[[Plan, SyncRun], Iterator[Value]]
+    ) -> Generator[Value, None, None]:
+        plan = self._plan(call, call.decision or self._decide([call])[0])
+        try:
+            with closing(cast("Any", attempt(plan, run))) as parts:
+                for part in parts:
+                    yield part
+        except Exception as error:
+            if (second := self._second_plan(call, run, plan, error)) is None:
+                raise
+            with closing(cast("Any", attempt(second, run))) as parts:
+                for part in parts:
+                    yield part
+
+    async def _aparts(
+        self, call: Call, run: AsyncRun, attempt: Callable[[Plan, AsyncRun], AsyncIterator[Value]]
+    ) -> AsyncGenerator[Value, None]:
+        plan = self._plan(call, call.decision or (await self._adecide([call]))[0])
+        try:
+            async with aclosing(cast("Any", attempt(plan, run))) as parts:
+                async for part in parts:
+                    yield part
+        except Exception as error:
+            if (second := self._second_plan(call, run, plan, error)) is None:
+                raise
+            async with aclosing(cast("Any", attempt(second, run))) as parts:
+                async for part in parts:
+                    yield part
+
+    def _second_plan(self, call: Call, run: OpenRun[Any], plan: Plan, error: Exception) -> Plan | None:
+        """What is to be done after the chosen model failed; None where its error is the answer."""
+        if not run.is_silent or not may_fall_back(plan.decision, self.fallback):
+            return None
+        return self._plan(call, plan.decision.after_failure(error))
 
     # ── events; versions 1 and 2 are core's, over ``astream`` ──
 
@@ -339,7 +431,10 @@ class HybridChatModel(BaseChatModel):
         if version != "v3":
             return super().stream_events(input, config, version=version, stop=stop, **kwargs)
         call = self._call(input, config, _with_stop(kwargs, stop))
-        plan = self._plan(call, self._decide([call])[0])
+        (decision,) = self._decide([call])
+        if may_fall_back(decision, self.fallback):
+            return relayed(self._events(replace(call, decision=decision)))
+        plan = self._plan(call, decision)
         watch = LegWatch(self._start(call), plan.decision.target, plan.record)
         below = plan.below(watch.child(CallbackManager))
         return watch.watch(plan.leg.stream_events(plan.messages, below, version="v3", **plan.kwargs))
@@ -360,10 +455,22 @@ class HybridChatModel(BaseChatModel):
 
     async def _astream_v3(self, model_input: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any]) -> Any:
         call = self._call(model_input, config, kwargs)
-        plan = self._plan(call, (await self._adecide([call]))[0])
+        (decision,) = await self._adecide([call])
+        if may_fall_back(decision, self.fallback):
+            return arelayed(self._aevents(replace(call, decision=decision)))
+        plan = self._plan(call, decision)
         watch = AsyncLegWatch(self._start(call), plan.decision.target, plan.record)
         below = plan.below(watch.child(AsyncCallbackManager))
         return watch.watch(await plan.leg.astream_events(plan.messages, below, version="v3", **plan.kwargs))
+
+    def _events(self, call: Call) -> Iterator[Mapping[str, Any]]:
+        with open_run(self._start(call)) as run, closing(self._parts(call, run, evented)) as events:
+            yield from events
+
+    async def _aevents(self, call: Call) -> AsyncIterator[Mapping[str, Any]]:
+        async with aopen_run(self._start(call)) as run, aclosing(self._aparts(call, run, aevented)) as events:
+            async for event in events:
+                yield event
 
     # ── batches: all texts scored in one pass, then core's batch over the calls ──
 
@@ -488,23 +595,11 @@ class HybridChatModel(BaseChatModel):
 
     def _generate_one(self, call: Call) -> tuple[BaseChatModel, LLMResult]:
         with open_run(self._start(call)) as run:
-            plan = self._plan(call, cast("RoutingDecision", call.decision))
-            callbacks = run.decided(plan.decision.target, plan.record)
-            model = _model(plan)
-            result = model.generate([plan.messages], **generate_arguments(plan.below(callbacks)), **plan.kwargs)
-            result = annotated(result, plan.record).model_copy(update={"run": [RunInfo(run_id=run.run_id)]})
-            run.hand_out(result)
-        return model, result
+            return self._answer(call, run, generated)
 
     async def _agenerate_one(self, call: Call) -> tuple[BaseChatModel, LLMResult]:
         async with aopen_run(self._start(call)) as run:
-            plan = self._plan(call, cast("RoutingDecision", call.decision))
-            callbacks = await run.decided(plan.decision.target, plan.record)
-            model = _model(plan)
-            result = await model.agenerate([plan.messages], **generate_arguments(plan.below(callbacks)), **plan.kwargs)
-            result = annotated(result, plan.record).model_copy(update={"run": [RunInfo(run_id=run.run_id)]})
-            run.hand_out(result)
-        return model, result
+            return await self._aanswer(call, run, agenerated)
 
     # ── the hooks below the public methods, for wrappers that call them: the same road, one storey down ──
 
@@ -672,9 +767,3 @@ class HybridChatModel(BaseChatModel):
 def _with_stop(kwargs: Mapping[str, Any], stop: list[str] | None) -> dict[str, Any]:
     # only if given: a chain that parses an answer does not take it
     return {**kwargs, **({"stop": stop} if stop is not None else {})}
-
-
-def _model(plan: Plan) -> BaseChatModel:
-    if not isinstance(plan.leg, BaseChatModel):
-        raise HybridError("generate returns messages; use invoke, stream or batch for structured output")
-    return plan.leg

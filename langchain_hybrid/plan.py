@@ -14,7 +14,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_hybrid.binding import Replay
 from langchain_hybrid.messages import Recipient
 from shared_router.decision import RoutingDecision
-from shared_router.knob import KNOB_NAMES, Knob, knob_from
+from shared_router.knob import Knob, split_knob
 from shared_router.records import JSON, Target
 
 __all__ = ["Call", "Plan", "knob_in", "model_name", "recipient", "with_decisions"]
@@ -77,10 +77,9 @@ def knob_in(config: RunnableConfig) -> Knob | None:
     """The knob in a config's ``configurable``, or None.
 
     Raises:
-        KnobError: Two knobs are given, or a value does not fit.
+        KnobError: Two knobs are given, one is misspelt, or a value does not fit.
     """
-    settings = config.get("configurable") or {}
-    return knob_from({name: settings[name] for name in KNOB_NAMES if name in settings})
+    return split_knob(config.get("configurable") or {})[0]
 
 
 def model_name(model: BaseChatModel) -> str:

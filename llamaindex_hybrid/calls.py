@@ -7,9 +7,10 @@ the arguments as they came. A ``Plan`` is the same call for the chosen model.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -18,7 +19,16 @@ from llama_index.core.prompts.base import BasePromptTemplate, ChatPromptTemplate
 from llama_index_instrumentation.dispatcher import active_instrument_tags, instrument_tags
 
 from llamaindex_hybrid.messages import Recipient, readable_by
-from llamaindex_hybrid.question import own_copy, question_of_messages, question_of_prompt, unwrapped, wish
+from llamaindex_hybrid.needs import needs_of
+from llamaindex_hybrid.question import (
+    Question,
+    Wish,
+    own_copy,
+    question_of_messages,
+    question_of_prompt,
+    question_of_text,
+    wish,
+)
 from shared_router.decision import RoutingDecision
 from shared_router.guards import Needs
 from shared_router.knob import KNOB_NAMES, Knob, knob_from
@@ -26,7 +36,7 @@ from shared_router.records import JSON
 
 __all__ = ["Plan", "Request", "from_messages", "from_prompt", "from_structured", "from_text", "from_tools"]
 
-OUR_KEYWORDS = (*KNOB_NAMES, "query")
+OUR_KEYWORDS = frozenset({*KNOB_NAMES, "query", "conversation"})
 """Keywords of a call that are for the router; all others belong to the chosen model."""
 
 
@@ -35,31 +45,39 @@ class Request:
     """One call before it is routed.
 
     Attributes:
-        question: The text that is judged.
+        question: What is judged.
         knob: The knob given with this call, or None.
+        conversation: What the conversation is known by, if that was said with this call.
         args: Positional arguments as they came.
         kwargs: Keyword arguments as they came, without ours.
-        context: Retrieved text that belongs to the question.
-        needs: What the call asks of a model beyond text.
+        content: The call's messages or text.
+        needs: What the call asks of a model beyond text, with tokens estimated.
+        weighed: The same by another counter of tokens.
         user_follows: The user's turn is an argument of its own, after the history.
     """
 
-    question: str
+    question: Question
     knob: Knob | None
+    conversation: Hashable | None
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    context: str = ""
-    needs: Needs = field(default_factory=Needs)
+    content: Callable[[], Sequence[ChatMessage] | str]
+    needs: Needs
+    weighed: Callable[..., Needs]
     user_follows: bool = False
 
     def judged(self, context_share: float) -> str:
         """The text that is judged, with the leading share of the retrieved text behind the question."""
-        context = self.context[: round(len(self.context) * context_share)]
-        return f"{self.question}\n\n{context}" if context else self.question
+        context = self.question.context[: round(len(self.question.context) * context_share)]
+        return f"{self.question.text}\n\n{context}" if context else self.question.text
 
     def arguments_for(self, recipient: Recipient) -> tuple[Any, ...]:
         """The positional arguments as the chosen model can take them; never the caller's own lists and templates."""
         return tuple(self._adapted(argument, recipient) for argument in self.args)
+
+    def keywords(self) -> dict[str, Any]:
+        """The keyword arguments; integrations write into the dicts they are given."""
+        return {name: dict(value) if type(value) is dict else value for name, value in self.kwargs.items()}
 
     def _adapted(self, argument: Any, recipient: Recipient) -> Any:
         if isinstance(argument, BasePromptTemplate):
@@ -72,7 +90,7 @@ class Request:
         return argument
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """One call after it is routed; all that is left to do is I/O.
 
@@ -83,7 +101,6 @@ class Plan:
         kwargs: Its keyword arguments.
         model: Its name.
         record: The decision as it is put on the response.
-        stem: What ids begin with that tool calls of this response are given.
     """
 
     decision: RoutingDecision
@@ -92,11 +109,25 @@ class Plan:
     kwargs: Mapping[str, Any]
     model: str
     record: Mapping[str, JSON]
-    stem: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex[:24]}")
+
+    @cached_property
+    def stem(self) -> str:
+        """What ids begin with that tool calls of this response are given."""
+        return f"call_{uuid.uuid4().hex[:24]}"
 
     def method(self, name: str) -> Any:
         """The chosen model's method of that name."""
         return getattr(self.llm, name)
+
+    def ask(self, method: str) -> Any:
+        """Call the chosen model's method; tags hold for as long as that takes."""
+        with self.tagged():
+            return self.method(method)(*self.args, **self.kwargs)
+
+    async def aask(self, method: str) -> Any:
+        """The same for a coroutine."""
+        with self.tagged():
+            return await self.method(method)(*self.args, **self.kwargs)
 
     def tagged(self) -> AbstractContextManager[None]:
         """Around everything the chosen model does: its own events carry the decision as tags."""
@@ -106,21 +137,43 @@ class Plan:
 
 def from_messages(messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> Request:
     """A call of the chat endpoints."""
-    question, knob, rest = _settings(kwargs)
-    return Request(question or question_of_messages(messages), knob, (list(messages),), rest)
+    ours, rest = _settings(kwargs)
+    # a generator would be read up by the first who looks
+    conversation = list(messages)
+    return _request(
+        ours,
+        question_of_messages(conversation),
+        args=(conversation,),
+        kwargs=rest,
+        content=lambda: conversation,
+        weighed=partial(needs_of, conversation, rest),
+    )
 
 
 def from_text(prompt: str, formatted: bool, kwargs: Mapping[str, Any]) -> Request:
     """A call of the completion endpoints."""
-    question, knob, rest = _settings(kwargs)
-    return Request(question or unwrapped(prompt), knob, (prompt,), {"formatted": formatted, **rest})
+    ours, rest = _settings(kwargs)
+    return _request(
+        ours,
+        question_of_text(prompt),
+        args=(prompt,),
+        kwargs={"formatted": formatted, **rest},
+        content=lambda: prompt,
+        weighed=partial(needs_of, [prompt], rest),
+    )
 
 
 def from_prompt(prompt: BasePromptTemplate, prompt_args: Mapping[str, Any]) -> Request:
     """A call of the prediction endpoints."""
-    said, knob, rest = _settings(prompt_args, reserved=_variables(prompt))
-    question, context = (said, "") if said else question_of_prompt(prompt, rest)
-    return Request(question, knob, (prompt,), rest, context)
+    ours, rest = _settings(prompt_args, reserved=_variables(prompt))
+    return _request(
+        ours,
+        question_of_prompt(prompt, rest),
+        args=(prompt,),
+        kwargs=rest,
+        content=lambda: own_copy(prompt).format_messages(**rest),
+        weighed=partial(needs_of, [prompt], rest),
+    )
 
 
 def from_structured(
@@ -131,12 +184,17 @@ def from_structured(
 ) -> Request:
     """A call of the structured prediction endpoints; ours may be among the arguments of either kind."""
     reserved = _variables(prompt)
-    ours = {name: value for name, value in prompt_args.items() if name in OUR_KEYWORDS and name not in reserved}
-    said, knob, llm_rest = _settings({**(llm_kwargs or {}), **ours})
-    rest = {name: value for name, value in prompt_args.items() if name not in ours}
-    question, context = (said, "") if said else question_of_prompt(prompt, rest)
-    # integrations write into the dict they are given
-    return Request(question, knob, (output_cls, prompt), {"llm_kwargs": llm_rest, **rest}, context)
+    said = {name: value for name, value in prompt_args.items() if name in OUR_KEYWORDS and name not in reserved}
+    ours, llm_rest = _settings({**(llm_kwargs or {}), **said})
+    rest = {name: value for name, value in prompt_args.items() if name not in said}
+    return _request(
+        ours,
+        question_of_prompt(prompt, rest),
+        args=(output_cls, prompt),
+        kwargs={"llm_kwargs": llm_rest, **rest},
+        content=lambda: own_copy(prompt).format_messages(**rest),
+        weighed=partial(needs_of, [prompt], {**rest, **llm_rest}, structured_output=True),
+    )
 
 
 def from_tools(
@@ -147,28 +205,62 @@ def from_tools(
     kwargs: Mapping[str, Any],
 ) -> Request:
     """A call of the endpoints that take tools."""
-    said, knob, rest = _settings(kwargs)
+    ours, rest = _settings(kwargs)
     history = list(chat_history or ())
     latest = ChatMessage(content=user_msg) if isinstance(user_msg, str) else user_msg
     conversation = history if latest is None else [*history, latest]
-    return Request(
-        said or question_of_messages(conversation),
-        knob,
-        (tools, user_msg, history, *args),
-        rest,
-        needs=Needs(tools=bool(tools)),
+    return _request(
+        ours,
+        question_of_messages(conversation),
+        args=(tools, user_msg, history, *args),
+        kwargs=rest,
+        content=lambda: conversation,
+        weighed=partial(needs_of, conversation, rest, tools=bool(tools)),
         user_follows=latest is not None,
     )
 
 
-def _settings(
-    kwargs: Mapping[str, Any], *, reserved: Collection[str] = ()
-) -> tuple[str | None, Knob | None, dict[str, Any]]:
-    ours = {name: value for name, value in kwargs.items() if name in OUR_KEYWORDS and name not in reserved}
-    rest = {name: value for name, value in kwargs.items() if name not in ours}
+def _request(
+    ours: Wish,
+    found: Question,
+    *,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    content: Callable[[], Sequence[ChatMessage] | str],
+    weighed: Callable[..., Needs],
+    user_follows: bool = False,
+) -> Request:
+    return Request(
+        question=ours.upon(found),
+        knob=ours.knob,
+        conversation=ours.conversation,
+        args=args,
+        kwargs=kwargs,
+        content=content,
+        needs=weighed(),
+        weighed=weighed,
+        user_follows=user_follows,
+    )
+
+
+def _settings(kwargs: Mapping[str, Any], *, reserved: Collection[str] = ()) -> tuple[Wish, dict[str, Any]]:
+    """What the user wishes, here or in the block of code around, and the keywords that are the model's own."""
+    said = {name: value for name, value in kwargs.items() if name in OUR_KEYWORDS and name not in reserved}
     around = wish()
-    question = ours.pop("query", None) or around.question
-    return question, knob_from(ours) or around.knob, rest
+    if not said:
+        return around, dict(kwargs)
+    rest = {name: value for name, value in kwargs.items() if name not in said}
+    text, conversation = said.pop("query", None), said.pop("conversation", None)
+    return (
+        Wish(
+            question=text or around.question,
+            context="" if text else around.context,
+            knob=knob_from(said) or around.knob,
+            conversation=around.conversation if conversation is None else conversation,
+            prompt_type=around.prompt_type,
+        ),
+        rest,
+    )
 
 
 def _variables(prompt: BasePromptTemplate) -> set[str]:

@@ -7,22 +7,75 @@ must not break, or slow down, calls that go to the large one.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeAlias
 
 from llama_index.core.base.llms.types import LLMMetadata, MessageRole
 from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
-from shared_router.guards import Capabilities
+from shared_router.errors import HybridError
+from shared_router.guards import MODALITIES, Capabilities, Modality, Needs
 
-__all__ = ["RETRY_SECONDS", "MetadataCache", "merged", "model_name"]
+__all__ = [
+    "FITS_ANYWHERE",
+    "RETRY_SECONDS",
+    "CapabilitiesLike",
+    "MetadataCache",
+    "as_capabilities",
+    "merged",
+    "model_name",
+    "must_be_asked",
+]
 
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 60.0
 """How long a model is not asked again after its metadata could not be read."""
+
+FITS_ANYWHERE = 256
+"""Tokens, the reserved answer's included, that fit the window of every model in use: for these, none is asked."""
+
+CapabilitiesLike: TypeAlias = "Capabilities | Mapping[str, Any] | None"
+"""What a user states about a model: the value itself, or its fields by name."""
+
+
+def as_capabilities(stated: CapabilitiesLike) -> Capabilities:
+    """What the user states about a model, as a value; nothing stated, nothing known.
+
+    Raises:
+        HybridError: A field that does not exist, or a value that does not fit it.
+    """
+    if stated is None:
+        return Capabilities()
+    if isinstance(stated, Capabilities):
+        return stated
+    names = [one.name for one in fields(Capabilities)]
+    unknown = [str(name) for name in stated if name not in names] if isinstance(stated, Mapping) else [repr(stated)]
+    if unknown:
+        raise HybridError(f"a model's capabilities are {', '.join(names)}; got {', '.join(unknown)}")
+    values = dict(stated)
+    if values.get("modalities") is not None:
+        values["modalities"] = _modalities(values["modalities"])
+    for name in ("tools", "structured_output"):
+        if not isinstance(values.get(name), bool | None):
+            raise HybridError(f"{name} is True, False or None (not known), got {values[name]!r}")
+    window = values.get("context_window")
+    if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window <= 0):
+        raise HybridError(f"context_window is a number of tokens, got {window!r}")
+    return Capabilities(**values)
+
+
+def _modalities(stated: Any) -> frozenset[Modality]:
+    # a string is a collection too, of its letters
+    if isinstance(stated, str) or not set(stated) <= set(MODALITIES):
+        raise HybridError(f"modalities are any of {', '.join(MODALITIES)}, got {stated!r}")
+    return frozenset(stated)
 
 
 class MetadataCache:
@@ -51,8 +104,7 @@ class MetadataCache:
 
     def peek(self, llm: LLM) -> LLMMetadata | None:
         """The model's metadata, or None if it cannot say, which is remembered for ``RETRY_SECONDS``."""
-        failed = self._failed.get(id(llm))
-        if failed is not None and time.monotonic() - failed[1] < RETRY_SECONDS:
+        if self._is_given_up(llm):
             return None
         try:
             return self.read(llm)
@@ -61,16 +113,46 @@ class MetadataCache:
             self._failed[id(llm)] = (llm, time.monotonic())
             return None
 
-    def capabilities(self, llm: LLM) -> Capabilities:
-        """What guards need to know of the model; tools only, so far as this plug-in goes."""
-        if not isinstance(llm, FunctionCallingLLM):
-            return Capabilities(tools=False)
-        # integrations for servers that cannot be asked have it as a setting, which costs no network
-        declared = getattr(llm, "is_function_calling_model", None)
-        if isinstance(declared, bool):
-            return Capabilities(tools=declared)
-        metadata = self.peek(llm)
-        return Capabilities(tools=metadata.is_function_calling_model if metadata is not None else None)
+    def _is_given_up(self, llm: LLM) -> bool:
+        failed = self._failed.get(id(llm))
+        return failed is not None and time.monotonic() - failed[1] < RETRY_SECONDS
+
+    async def load(self, llm: LLM) -> None:
+        """Have the metadata at hand, read in a thread if it has to be read: that may ask a server."""
+        if id(llm) not in self._known and not self._is_given_up(llm):
+            await asyncio.to_thread(self.peek, llm)
+
+    def capabilities(self, llm: LLM, stated: Capabilities, needs: Needs) -> Capabilities:
+        """What the model can do, so far as the call's needs ask for it.
+
+        Args:
+            llm: The model.
+            stated: What the user says about it, which wins.
+            needs: What the call asks.
+        """
+        tools = stated.tools if stated.tools is not None else _tools_without_asking(llm)
+        window = stated.context_window
+        metadata = self.peek(llm) if must_be_asked(llm, stated, needs) else None
+        if metadata is not None:
+            tools = metadata.is_function_calling_model if tools is None else tools
+            # integrations write a number that is none where they do not know
+            window = window or (metadata.context_window if metadata.context_window > 0 else None)
+        return Capabilities(stated.modalities, tools, stated.structured_output, window)
+
+
+def must_be_asked(llm: LLM, stated: Capabilities, needs: Needs) -> bool:
+    """Whether only the model's metadata can say what a guard has to know."""
+    if needs.tokens > FITS_ANYWHERE and stated.context_window is None:
+        return True
+    return needs.tools and stated.tools is None and _tools_without_asking(llm) is None
+
+
+def _tools_without_asking(llm: LLM) -> bool | None:
+    if not isinstance(llm, FunctionCallingLLM):
+        return False
+    # integrations for servers that cannot be asked have it as a setting
+    declared = getattr(llm, "is_function_calling_model", None)
+    return declared if isinstance(declared, bool) else None
 
 
 def model_name(llm: LLM) -> str:

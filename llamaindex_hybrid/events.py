@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.dispatcher import Dispatcher
+from llama_index_instrumentation.event_handlers import NullEventHandler
 
+from llamaindex_hybrid.calls import Plan
 from shared_router.decision import RoutingDecision
 
-__all__ = ["HybridRoutingEvent"]
+__all__ = ["HybridRoutingEvent", "announce"]
+
+dispatcher = get_dispatcher(__name__)
 
 
 class HybridRoutingEvent(BaseEvent):
-    """One call was routed. Dispatched once per call, before the chosen model is asked; never holds the query's text.
+    """One call was routed. Dispatched before the chosen model is asked; never holds the query's text.
+
+    One call has one event, and a second one, with the reason "fallback", if the other model is asked as well.
 
     Query engines hand out texts, not responses: there, this event is where the decision can be seen.
 
@@ -28,3 +36,16 @@ class HybridRoutingEvent(BaseEvent):
     def class_name(cls) -> str:
         """Name of the event in serialised traces."""
         return "HybridRoutingEvent"
+
+
+def announce(method: str, plan: Plan) -> None:
+    """Tell observers, if there are any: making an event takes longer than looking for who would hear it."""
+    if _is_heard(dispatcher):
+        dispatcher.event(HybridRoutingEvent(method=method, model=plan.model, decision=plan.decision))
+
+
+def _is_heard(source: Dispatcher) -> bool:
+    # the root's own handler takes events and does nothing
+    if any(type(handler) is not NullEventHandler for handler in source.event_handlers):
+        return True
+    return source.propagate and _is_heard(source.parent)

@@ -7,10 +7,11 @@ carry no callback decorators; the chosen model fires its events, once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+import inspect
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any, cast
 
-from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -20,59 +21,45 @@ from llama_index.core.base.llms.types import (
     CompletionResponseAsyncGen,
     CompletionResponseGen,
     LLMMetadata,
-    MessageRole,
 )
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny, field_serializer
 from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.llm import LLM, ToolSelection, default_completion_to_prompt
+from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.prompts.base import BasePromptTemplate
+from llama_index.core.prompts.prompt_type import PromptType
 from llama_index.core.tools.types import BaseTool
-from llama_index.core.types import PydanticProgramMode, TokenAsyncGen, TokenGen
+from llama_index.core.types import TokenAsyncGen, TokenGen
+from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
 from llamaindex_hybrid.annotation import decision_of
-from llamaindex_hybrid.calls import (
-    Plan,
-    Request,
-    from_messages,
-    from_prompt,
-    from_structured,
-    from_text,
-    from_tools,
-)
-from llamaindex_hybrid.capabilities import MetadataCache, merged, model_name
-from llamaindex_hybrid.delegation import Delegating
-from llamaindex_hybrid.messages import Recipient, selections_with_ids
+from llamaindex_hybrid.calls import from_messages, from_prompt, from_structured, from_text, from_tools
+from llamaindex_hybrid.capabilities import CapabilitiesLike, MetadataCache, as_capabilities, merged, model_name
+from llamaindex_hybrid.messages import selections_with_ids
+from llamaindex_hybrid.planning import Planning
 from llamaindex_hybrid.saving import revived, without_secrets
+from llamaindex_hybrid.settings import Conversation, CurrentDecider, StickinessMode, checked
 from llamaindex_hybrid.structured import HybridStructuredLLM
+from shared_router.deciding import Fallback
 from shared_router.errors import HybridError
-from shared_router.guards import Call, Capabilities
-from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob, knob_from
+from shared_router.guards import Capabilities
+from shared_router.knob import KNOB_NAMES, Knob, knob_from
 from shared_router.records import TARGETS, Target
-from shared_router.router import Router, RouterLike, as_router, route_safely
+from shared_router.router import Router, RouterLike, as_router
 
 __all__ = ["HybridLLM"]
-
-OVERLAYS: Mapping[str, Any] = {
-    "system_prompt": None,
-    "output_parser": None,
-    "query_wrapper_prompt": None,
-    "pydantic_program_mode": PydanticProgramMode.DEFAULT,
-    "messages_to_prompt": messages_to_prompt,
-    "completion_to_prompt": default_completion_to_prompt,
-}
-"""Settings that the host reads off the LLM it calls, and core's defaults; set on the router, they hold for both."""
 
 ToolMessage = str | ChatMessage | None
 
 
-class HybridLLM(FunctionCallingLLM, Delegating):
+class HybridLLM(FunctionCallingLLM, Planning):
     """Sends each call to a small or a large LLM, by the difficulty of its question and a quality knob.
 
     Stands wherever an LLM stands: ``Settings.llm``, query and chat engines, agents, extractors, evaluators. Every
     method takes the knob as a keyword for one call (``quality=``, ``max_drop=``, ``large_share=``, ``threshold=``,
-    ``route=``), and ``query=`` for a text that is judged in place of the call's own; ``llamaindex_hybrid.query`` says
-    the same for a block of code. The decision is on the response, in ``additional_kwargs["hybrid"]``.
+    ``route=``), ``query=`` for a text that is judged in place of the call's own, and ``conversation=`` for what the
+    conversation is known by; ``llamaindex_hybrid.query`` says the same for a block of code. The decision is on the
+    response, in ``additional_kwargs["hybrid"]``.
 
     Args:
         small: The small model.
@@ -83,13 +70,28 @@ class HybridLLM(FunctionCallingLLM, Delegating):
         large_share: See ``shared_router.knob``.
         threshold: See ``shared_router.knob``.
         route: "small" or "large": no routing.
-        on_router_error: The model that answers where the router cannot say.
+        on_router_error: The model that answers where the router cannot say, or not in time.
+        router_time_limit: Seconds that the router may take; None for as long as it takes.
+        fallback: Who is asked once where the chosen model fails before it has handed anything out: "large" if the small
+            one did, "other" whichever did. None lets the error surface, as do ``predict_and_call`` and its twin always:
+            they call the tools themselves, and might call one twice.
+        stickiness: "per_call" decides each call anew, "sticky" keeps the model of a conversation, "switch_cost" leaves
+            it only where that gains more than ``switch_cost``.
+        switch_cost: What a switch costs, on the scale of the difficulty.
+        conversation: A function of a call's messages or text and its keyword arguments that names the conversation; a
+            ``conversation=`` keyword, or that of ``llamaindex_hybrid.query``, is stronger. Not saved by ``to_dict``.
+        small_capabilities: What the small model can do: ``Capabilities`` or its fields by name. It wins over what the
+            model says about itself; what neither says is assumed to work.
+        large_capabilities: The same of the large model.
+        small_prompts: Prompt types (``PromptType``, their names, or "condense") whose calls always go to the small
+            model if it can serve them, with the reason "auxiliary", unless a knob is given with the call.
         context_share: The share of the retrieved text, from its beginning, that is judged along with the question.
         kwargs: Core's own settings of an LLM; they hold for both models where they are given.
 
     Raises:
         KnobError: Two knobs, or a value that does not fit.
         ArtifactError: ``router`` is a path that leads to no usable artifact.
+        HybridError: Any other setting that does not fit.
     """
 
     small: SerializeAsAny[LLM] = Field(description="The small model.")
@@ -101,9 +103,18 @@ class HybridLLM(FunctionCallingLLM, Delegating):
     threshold: float | None = Field(default=None, description="Raw cut on the difficulty.")
     route: Target | None = Field(default=None, description="'small' or 'large': no routing.")
     on_router_error: Target = Field(default="large", description="Who answers where the router cannot say.")
+    router_time_limit: float | None = Field(default=None, description="Seconds that the router may take.")
+    fallback: Fallback | None = Field(default=None, description="Who is asked once where the chosen model fails.")
+    stickiness: StickinessMode = Field(default="per_call", description="Whether conversations keep their model.")
+    switch_cost: float = Field(default=0.1, description="What a switch costs, on the scale of the difficulty.")
+    conversation: Conversation | None = Field(default=None, exclude=True, description="Names a call's conversation.")
+    small_capabilities: Capabilities | None = Field(default=None, description="What the small model can do.")
+    large_capabilities: Capabilities | None = Field(default=None, description="What the large model can do.")
+    small_prompts: tuple[str, ...] = Field(default=(), description="Prompt types that go to the small model.")
     context_share: float = Field(default=0.0, ge=0.0, le=1.0, description="Share of retrieved text that is judged.")
 
     _resolved: Router = PrivateAttr()
+    _current_decider: CurrentDecider = PrivateAttr(default_factory=CurrentDecider)
     _metadata_cache: MetadataCache = PrivateAttr(default_factory=MetadataCache)
     _overlaid: dict[Target, tuple[LLM, dict[str, Any], dict[str, Any], LLM]] = PrivateAttr(default_factory=dict)
 
@@ -119,6 +130,14 @@ class HybridLLM(FunctionCallingLLM, Delegating):
         threshold: float | None = None,
         route: Target | None = None,
         on_router_error: Target = "large",
+        router_time_limit: float | None = None,
+        fallback: Fallback | None = None,
+        stickiness: StickinessMode = "per_call",
+        switch_cost: float = 0.1,
+        conversation: Conversation | None = None,
+        small_capabilities: CapabilitiesLike = None,
+        large_capabilities: CapabilitiesLike = None,
+        small_prompts: Collection[PromptType | str] = (),
         context_share: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -132,12 +151,23 @@ class HybridLLM(FunctionCallingLLM, Delegating):
             }
         )
         resolved = as_router(router)
+        settings: dict[str, Any] = {
+            "on_router_error": on_router_error,
+            "router_time_limit": router_time_limit,
+            "fallback": fallback,
+            "stickiness": stickiness,
+            "switch_cost": switch_cost,
+            "conversation": conversation,
+            "small_capabilities": small_capabilities,
+            "large_capabilities": large_capabilities,
+            "small_prompts": small_prompts,
+        }
         super().__init__(
             small=small,
             large=large,
             router=router,
-            on_router_error=on_router_error,
             context_share=context_share,
+            **{name: checked(name, value) for name, value in settings.items()},
             **({} if knob is None else {knob.name: knob.value}),
             **kwargs,
         )
@@ -154,7 +184,7 @@ class HybridLLM(FunctionCallingLLM, Delegating):
     @property
     def metadata(self) -> LLMMetadata:
         """What holds for both models; for the one that can be asked where the other cannot."""
-        small, large = (self._metadata_cache.peek(self._leg(target)) for target in TARGETS)
+        small, large = (self._metadata_cache.peek(self._model(target)) for target in TARGETS)
         if small is not None and large is not None:
             return merged(small, large)
         return small or large or self._metadata_cache.read(self.large)
@@ -173,47 +203,23 @@ class HybridLLM(FunctionCallingLLM, Delegating):
                 super().__setattr__(other, None)
         elif name == "router":
             self._resolved = as_router(value)
+        else:
+            value = checked(name, value)
         super().__setattr__(name, value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> HybridLLM:
+        """A copy over the same models, with settings of its own that are checked like assigned ones."""
+        settings = dict(update or {})
+        knob_from({name: value for name, value in settings.items() if name in KNOB_NAMES})
+        copy = super().model_copy(deep=deep)
+        copy._current_decider = replace(copy._current_decider)
+        for name, value in settings.items():
+            setattr(copy, name, value)
+        return copy
 
     def _hand_on(self, callback_manager: Any) -> None:
         for model in (self.small, self.large):
             model.callback_manager = callback_manager
-
-    # one decision a call
-
-    def _plan(self, request: Request) -> Plan:
-        knob = request.knob or knob_from({name: getattr(self, name) for name in KNOB_NAMES}) or DEFAULT_KNOB
-        call = Call(knob, request.needs, self._capabilities(request, knob))
-        judged = request.judged(self.context_share)
-        (decision,) = route_safely(self._resolved, [judged], [call], on_router_error=self.on_router_error)
-        llm = self._leg(decision.target)
-        name = model_name(llm)
-        recipient = Recipient(type(self.small) is not type(self.large), self._system_role(llm))
-        return Plan(decision, llm, request.arguments_for(recipient), request.kwargs, name, decision.as_metadata(name))
-
-    def _capabilities(self, request: Request, knob: Knob) -> dict[Target, Capabilities]:
-        # asking a model what it can do may ask its server: only where the answer matters
-        if knob.forced is not None or not request.needs.tools:
-            return {}
-        can = self._metadata_cache.capabilities
-        return {"small": can(self.small), "large": can(self.large)}
-
-    def _system_role(self, llm: LLM) -> MessageRole:
-        metadata = self._metadata_cache.peek(llm)
-        return metadata.system_role if metadata is not None else MessageRole.SYSTEM
-
-    def _leg(self, target: Target) -> LLM:
-        """The model, with the settings laid over it that the user has made on the router."""
-        model = self.small if target == "small" else self.large
-        overlay = {name: value for name, default in OVERLAYS.items() if (value := getattr(self, name)) != default}
-        if not overlay:
-            return model
-        known = self._overlaid.get(target)
-        # the copy is kept, with the HTTP client it has built, until either side changes
-        if known is None or known[0] is not model or known[1] != overlay or known[2] != model.__dict__:
-            known = (model, overlay, dict(model.__dict__), model.model_copy(update=overlay))
-            self._overlaid[target] = known
-        return known[3]
 
     # chat and completion
 
@@ -429,6 +435,13 @@ class HybridLLM(FunctionCallingLLM, Delegating):
             {"router_id": self._resolved.router_id} if callable(router) or isinstance(router, Router) else str(router)
         )
 
+    @field_serializer("small_capabilities", "large_capabilities")
+    def _saved_capabilities(self, capabilities: Capabilities | None) -> dict[str, Any] | None:
+        if capabilities is None:
+            return None
+        known = as_capabilities(capabilities)
+        return {**asdict(known), "modalities": None if known.modalities is None else sorted(known.modalities)}
+
     @classmethod
     def from_dict(
         cls, data: dict[str, Any], *, llm_classes: Mapping[str, type[LLM]] | None = None, **kwargs: Any
@@ -464,7 +477,7 @@ class HybridLLM(FunctionCallingLLM, Delegating):
                 would route by the default router.
         """
         state = super().__getstate__()
-        missing = [name for name in ("small", "large", "router") if name not in state["__dict__"]]
+        missing = [name for name in ("small", "large", "router", "conversation") if name not in state["__dict__"]]
         if missing:
             raise HybridError(
                 f"{' and '.join(missing)} cannot be pickled; give an artifact's path or a function of a module for a "
@@ -474,10 +487,16 @@ class HybridLLM(FunctionCallingLLM, Delegating):
 
     def __repr_args__(self) -> list[tuple[str, Any]]:
         # pydantic would show the models with their keys
-        knob = knob_from({name: getattr(self, name) for name in KNOB_NAMES}) or DEFAULT_KNOB
+        knob = self._own_knob
         return [
             ("small", model_name(self.small)),
             ("large", model_name(self.large)),
             ("router", self._resolved.router_id),
             (knob.name, knob.value),
         ]
+
+
+for _method in vars(HybridLLM).values():
+    if hasattr(_method, DISPATCHER_SPAN_DECORATED_ATTR):
+        # the span around a method reads its signature at every call, and takes the one that lies ready
+        cast("Any", inspect.unwrap(_method)).__signature__ = inspect.signature(_method)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -210,13 +210,21 @@ def _numbered(blocks: Sequence[Any], stem: str) -> list[Any]:
     return numbered
 
 
-def identified(response: Any, stem: str) -> Any:
+class Stem(Protocol):
+    """Something that knows what the ids begin with which are made up for one response."""
+
+    @property
+    def stem(self) -> str:
+        """Unique to the response; asked for only where an id is missing."""
+
+
+def identified(response: Any, origin: Stem) -> Any:
     """The response with an id on each of its tool calls.
 
     Args:
         response: What the chosen model returned, or one chunk of it.
-        stem: What made-up ids begin with. Tool calls are counted from there, so that a call keeps its id through all
-            chunks of a stream.
+        origin: Where made-up ids get their beginning. Tool calls are counted from there, so that a call keeps its id
+            through all chunks of a stream.
 
     Returns:
         A copy, or ``response`` itself if no id is missing.
@@ -225,7 +233,7 @@ def identified(response: Any, stem: str) -> Any:
         isinstance(block, ToolCallBlock) and not block.tool_call_id for block in response.message.blocks
     ):
         return response
-    message = response.message.model_copy(update={"blocks": _numbered(response.message.blocks, stem)})
+    message = response.message.model_copy(update={"blocks": _numbered(response.message.blocks, origin.stem)})
     return response.model_copy(update={"message": message})
 
 

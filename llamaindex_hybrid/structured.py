@@ -23,7 +23,7 @@ from llama_index.core.types import TokenAsyncGen, TokenGen
 from llamaindex_hybrid.annotation import annotated
 from llamaindex_hybrid.calls import Plan, Request, from_prompt, from_structured
 from llamaindex_hybrid.delegation import Delegating
-from llamaindex_hybrid.question import query
+from llamaindex_hybrid.question import Wish, wishing
 
 __all__ = ["HybridStructuredLLM"]
 
@@ -112,8 +112,8 @@ class HybridStructuredLLM(StructuredLLM):
 
 
 def _said(request: Request) -> AbstractContextManager[None]:
-    knob = {} if request.knob is None else {request.knob.name: request.knob.value}
-    return query(request.question, **knob)
+    asked = request.question
+    return wishing(Wish(asked.text, asked.context, request.knob, request.conversation, asked.prompt_type))
 
 
 def _as_response(output: Any, plan: Plan) -> ChatResponse:

@@ -14,6 +14,7 @@ from shared_router.errors import (
     QueryError,
     ScoreError,
 )
+from shared_router.guards import Capabilities
 from shared_router.knob import Knob, OperatingCurve, OperatingPoint
 from shared_router.query import query_text
 from shared_router.records import Turn
@@ -22,6 +23,7 @@ from shared_router.router import Router
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "Capabilities",
     "HybridError",
     "Knob",
     "KnobError",

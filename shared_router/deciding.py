@@ -107,7 +107,8 @@ class Decider:
 
     async def adecide(self, requests: Sequence[RoutingRequest]) -> list[RoutingDecision]:
         """The same, in a thread where it takes long; see ``decide``."""
-        if self.seconds_per_text * len(requests) < SLOW_SCORING:
+        # what was fast may hang today: where the user set a limit, the loop does not wait for it
+        if self.time_limit is None and self.seconds_per_text * len(requests) < SLOW_SCORING:
             return self.decide(requests)
         return await asyncio.to_thread(self.decide, requests)
 

@@ -18,8 +18,8 @@ class RoutingDecision:
     Attributes:
         target: "small" or "large".
         reason: "score" where the difficulty decided; "switch_cost" where staying was worth more; a guard's word
-            ("forced", "modality", "tools", "structured_output", "context_window", "sticky"); "router_error" where the
-            router could not say; "fallback" after the first model failed.
+            ("forced", "modality", "tools", "structured_output", "context_window", "sticky"); "router_error" or
+            "router_timeout" where the router could not say; "fallback" after the first model failed.
         difficulty: Calibrated difficulty in [0, 1]; None where nothing was scored.
         threshold: The cut that was applied; None where nothing was compared.
         knob: The wish that held for this call.

@@ -14,6 +14,7 @@ The first three are turned into a threshold by looking them up on a measured ope
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -132,10 +133,23 @@ def split_knob(settings: Mapping[str, object]) -> tuple[Knob | None, dict[str, o
         The knob, or None if none was given, and all other arguments, which belong to the chosen model.
 
     Raises:
-        KnobError: Two knobs are given, or a value does not fit.
+        KnobError: Two knobs are given, one is misspelt, or a value does not fit.
     """
+    if not settings:  # most calls: looking for knobs costs some microseconds
+        return None, {}
     knob = knob_from({name: value for name, value in settings.items() if name in KNOB_NAMES})
-    return knob, {name: value for name, value in settings.items() if name not in KNOB_NAMES}
+    others = {name: value for name, value in settings.items() if name not in KNOB_NAMES}
+    for name in others:
+        if _is_misspelt(name):
+            raise KnobError(_unknown(name, KNOB_NAMES))
+    return knob, others
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_misspelt(name: str) -> bool:
+    # of a model's own arguments none comes near; "route" is left out, since others may well have a "router"
+    names = [knob for knob in KNOB_NAMES if knob != "route"]
+    return bool(difflib.get_close_matches(name, names, n=1, cutoff=0.8))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ guards → query_text → score → calibrate → operating point → decide
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,19 +17,17 @@ import numpy as np
 from shared_router.artifact import Artifact
 from shared_router.calibration import LogisticCalibrator
 from shared_router.decision import RoutingDecision, decide, overridden
-from shared_router.errors import KnobError, ScoreError
-from shared_router.guards import Call, Verdict, verdict
+from shared_router.errors import ScoreError
+from shared_router.guards import Call, verdict
 from shared_router.knob import DEFAULT_KNOB, Knob, OperatingCurve, operating_point
 from shared_router.query import query_text
-from shared_router.records import Target, Turn
+from shared_router.records import Turn
 from shared_router.scorers import Scorer, scorer_class
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["DifficultyFunction", "Router", "RouterLike", "as_router", "route_safely"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["DifficultyFunction", "Router", "RouterLike", "as_router"]
 
 
 class DifficultyFunction(Protocol):
@@ -217,42 +214,3 @@ def as_router(router: RouterLike) -> Router:
     if callable(router):
         return Router.from_callable(router)
     raise ScoreError(f"router is a Router, a function str -> float, a path or None, got {type(router).__name__}")
-
-
-def route_safely(
-    router: Router,
-    queries: Sequence[str | Sequence[Turn]],
-    calls: Sequence[Call | Knob],
-    *,
-    on_router_error: Target = "large",
-) -> list[RoutingDecision]:
-    """Decisions for many calls, of which a broken router cannot fail any.
-
-    A wrong knob is the caller's mistake and is raised; whatever else goes wrong between text and difficulty is logged
-    (without the text), and the call goes to ``on_router_error`` with the reason "router_error". In a batch only the
-    queries that cannot be judged do.
-
-    Args:
-        router: The router.
-        queries: Texts or conversations, length n.
-        calls: What else is known about each call, length n; a bare knob is a call that needs text only.
-        on_router_error: The model that answers where the router cannot say.
-
-    Raises:
-        KnobError: A knob cannot be granted by this kind of router.
-    """
-    known = [Call(call) if isinstance(call, Knob) else call for call in calls]
-    try:
-        return router.route_many(queries, known)
-    except KnobError:
-        raise
-    except Exception as error:  # a router may be anybody's function: it must not take the answer down
-        if len(queries) > 1:
-            pairs = zip(queries, known, strict=True)
-            return [route_safely(router, [query], [call], on_router_error=on_router_error)[0] for query, call in pairs]
-        logger.warning(
-            "%r could not judge a query (%s); it goes to the %s model", router, type(error).__name__, on_router_error
-        )
-        return [
-            overridden(Verdict(on_router_error, "router_error"), call, router_id=router.router_id) for call in known
-        ]

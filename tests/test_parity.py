@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,51 +147,49 @@ def clock(zone: str) -> str:
     return zone
 
 
-def through_langchain(case: Case, mode: str) -> list[dict[str, Any]]:
+async def through_langchain(case: Case, mode: str) -> list[dict[str, Any]]:
     model: Any = HybridChatModel(router=case.router(), **case.models(ScriptedChatModel, "answers"), **case.settings)
     if case.tools:
         model = model.bind_tools([clock])
     image = [{"type": "image", "base64": PIXEL, "mime_type": "image/png"}] if case.image else []
     config = {"configurable": {"thread_id": "one"}}
-
-    def ask(text: str, settings: Mapping[str, Any]) -> Any:
+    decisions = []
+    for text, settings in case.calls:
         prompt = [HumanMessage(content=[{"type": "text", "text": text}, *image] if image else text)]
         if mode == "sync":
-            return model.invoke(prompt, config, **settings)
-        if mode == "async":
-            return asyncio.run(model.ainvoke(prompt, config, **settings))
-        merged = None
-        for chunk in model.stream(prompt, config, **settings):
-            merged = chunk if merged is None else merged + chunk
-        return merged
+            answer = model.invoke(prompt, config, **settings)
+        elif mode == "async":
+            answer = await model.ainvoke(prompt, config, **settings)
+        else:
+            first, *rest = model.stream(prompt, config, **settings)
+            answer = sum(rest, first)
+        decisions.append(answer.response_metadata["hybrid"])
+    return decisions
 
-    return [ask(text, settings).response_metadata["hybrid"] for text, settings in case.calls]
 
-
-def through_llamaindex(case: Case, mode: str) -> list[dict[str, Any]]:
+async def through_llamaindex(case: Case, mode: str) -> list[dict[str, Any]]:
     llm = HybridLLM(router=case.router(), **case.models(ScriptedLLM, "replies"), **case.settings)
     image = [ImageBlock(image=PIXEL.encode())] if case.image else []
-    tools = [FunctionTool.from_defaults(clock.func, name="clock")] if case.tools else None
-
-    def ask(text: str, settings: Mapping[str, Any]) -> Any:
+    method = {"sync": "chat", "async": "achat", "stream": "stream_chat"}[mode]
+    decisions = []
+    for text, settings in case.calls:
         messages = [ChatMessage(role="user", blocks=[TextBlock(text=text), *image])]
         given = {**settings, "conversation": "one"}
-        names = {"sync": "chat", "async": "achat", "stream": "stream_chat"}
-        if tools is not None:
-            answer = getattr(llm, f"{names[mode]}_with_tools")(tools, chat_history=messages, **given)
+        if case.tools:
+            tools = [FunctionTool.from_defaults(clock.func, name="clock")]
+            answer = getattr(llm, f"{method}_with_tools")(tools, chat_history=messages, **given)
         else:
-            answer = getattr(llm, names[mode])(messages, **given)
+            answer = getattr(llm, method)(messages, **given)
         if mode == "async":
-            return asyncio.run(answer)
-        return list(answer)[-1] if mode == "stream" else answer
-
-    return [ask(text, settings).additional_kwargs["hybrid"] for text, settings in case.calls]
+            answer = await answer
+        decisions.append((list(answer)[-1] if mode == "stream" else answer).additional_kwargs["hybrid"])
+    return decisions
 
 
 @pytest.mark.parametrize("mode", ["sync", "async", "stream"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_both_twins_decide_alike_and_as_expected(case: Case, mode: str) -> None:
-    one, other = through_langchain(case, mode), through_llamaindex(case, mode)
+async def test_both_twins_decide_alike_and_as_expected(case: Case, mode: str) -> None:
+    one, other = await through_langchain(case, mode), await through_llamaindex(case, mode)
     assert [(decision["target"], decision["reason"]) for decision in one] == list(case.expected)
     assert one == other
 

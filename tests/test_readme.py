@@ -14,6 +14,8 @@ def test_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     import langchain_openai
     import llama_index.llms.openai
 
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+
     from langchain_hybrid.testing import ScriptedChatModel
     from llamaindex_hybrid.testing import ScriptedLLM
 
@@ -24,9 +26,10 @@ def test_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         return ScriptedLLM(model=model)
 
     monkeypatch.setattr(langchain_openai, "ChatOpenAI", chat_model)
+    monkeypatch.setattr(langchain_openai, "OpenAIEmbeddings", lambda: DeterministicFakeEmbedding(size=8))
     monkeypatch.setattr(llama_index.llms.openai, "OpenAI", llm)
 
-    assert len(BLOCKS) >= 4
+    assert len(BLOCKS) >= 7
     namespace: dict[str, object] = {}
     for block in BLOCKS:
         exec(compile(block, str(README), "exec"), namespace)

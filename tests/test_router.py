@@ -1,4 +1,3 @@
-import logging
 import math
 import pickle
 from collections.abc import Callable
@@ -9,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared_router import Knob, KnobError, QueryError, Router, ScoreError, Turn
+from shared_router import Knob, QueryError, Router, ScoreError, Turn
 from shared_router.errors import ArtifactNotFoundError
-from shared_router.router import as_router, route_safely
-from shared_router.testing import BrokenDifficulty, TableDifficulty, linear_curve, table_router
+from shared_router.router import as_router
+from shared_router.testing import TableDifficulty, linear_curve, table_router
 
 KNOBS = st.one_of(
     st.builds(Knob, st.sampled_from(["quality", "max_drop", "large_share", "threshold"]), st.floats(0.0, 1.0)),
@@ -130,31 +129,3 @@ def test_a_router_survives_pickling(make: Callable[[], Router]) -> None:
     router = make()
     copy = pickle.loads(pickle.dumps(router))
     assert copy.route("How many?") == router.route("How many?")
-
-
-class TestRouteSafely:
-    def test_a_broken_router_costs_no_answer(self, caplog: pytest.LogCaptureFixture) -> None:
-        router = Router(BrokenDifficulty(), curve=None, router_id="broken")
-        with caplog.at_level(logging.WARNING):
-            (decision,) = route_safely(router, ["my secret"], [Knob("quality", 0.5)])
-        assert (decision.target, decision.reason, decision.difficulty) == ("large", "router_error", None)
-        assert "OSError" in caplog.text
-        assert "my secret" not in caplog.text
-
-    def test_the_model_to_fall_to_can_be_chosen(self) -> None:
-        router = Router(BrokenDifficulty(), curve=None, router_id="broken")
-        (decision,) = route_safely(router, ["x"], [Knob("quality", 0.5)], on_router_error="small")
-        assert decision.target == "small"
-
-    def test_only_the_queries_that_cannot_be_judged_fall(self) -> None:
-        def picky(text: str) -> float:
-            if text == "bad":
-                raise OSError(text)
-            return 0.0
-
-        decisions = route_safely(Router.from_callable(picky), ["ok", "bad", "ok"], [Knob("quality", 0.5)] * 3)
-        assert [decision.reason for decision in decisions] == ["score", "router_error", "score"]
-
-    def test_a_wrong_knob_is_still_the_callers_error(self) -> None:
-        with pytest.raises(KnobError):
-            route_safely(Router.from_callable(length_difficulty), ["x"], [Knob("large_share", 0.5)])

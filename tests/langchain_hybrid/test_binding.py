@@ -110,12 +110,11 @@ class TestTools:
         assert pair.model().with_retry(wait_exponential_jitter=False).invoke("easy").text == "There."
         assert pair.called == ["small", "small"]
 
-    def test_a_model_without_tools_says_so_when_it_is_asked(self, pair: Any) -> None:
+    def test_a_model_without_tools_says_so_where_no_other_can(self, pair: Any) -> None:
         class Toolless(ScriptedChatModel):
             bind_tools = BaseChatModel.bind_tools
 
-        bound = pair.model(small=Toolless()).bind_tools([weather])
-        assert bound.invoke("hard").tool_calls
+        bound = pair.model(small=Toolless(), large=Toolless()).bind_tools([weather])
         with pytest.raises(NotImplementedError):
             bound.invoke("easy")
 
@@ -163,8 +162,8 @@ class TestStructuredOutput:
 
         bound = pair.model(small=Toolless()).with_structured_output(Joke)
         assert isinstance(bound.invoke("hard"), Joke)
-        with pytest.raises(NotImplementedError):
-            bound.invoke("easy")
+        assert isinstance(bound.invoke("easy"), Joke)
+        assert pair.called == ["large", "large"]
         with pytest.raises(NotImplementedError):
             pair.model(small=Toolless(), large=Toolless()).with_structured_output(Joke)
 

@@ -150,8 +150,6 @@ def test_settings_are_checked(pair: Any) -> None:
         routing(pair, threshold=0.5)
     with pytest.raises(HybridError, match="chat models"):
         HybridRoutingMiddleware("gpt-x", router=pair.router)  # type: ignore[arg-type]
-    with pytest.raises(HybridError, match="on_router_error"):
-        routing(pair, on_router_error="huge")
 
 
 def test_a_missing_langchain_names_the_install_line() -> None:

@@ -8,6 +8,8 @@ from llama_index.core.base.llms.types import ToolCallBlock
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
 
+from llamaindex_hybrid import query
+
 # Workflow finds its steps with inspect.getmembers, which reads pydantic's deprecated properties of an agent
 # (workflows/utils.py, get_steps_from_instance)
 pytestmark = [
@@ -103,3 +105,13 @@ async def test_the_decision_is_in_no_message_that_is_remembered(pair: Any) -> No
     remembered = await memory.aget_all()
     assert len(remembered) == 4
     assert not any("hybrid" in message.additional_kwargs for message in remembered)
+
+
+async def test_a_conversation_of_runs_keeps_its_model(pair: Any) -> None:
+    pair.llm.stickiness = "sticky"
+    pair.large.replies = [ADD, "three", "four"]
+    agent = FunctionAgent(tools=[add], llm=pair.llm)
+    with query(conversation="run"):
+        assert str(await agent.run("hard")) == "three"
+        assert str(await agent.run("easy")) == "four"
+    assert pair.small.received == []

@@ -73,6 +73,17 @@ async def test_tokens_are_counted_once(build: Callable[[TokenCountingHandler], H
     assert [event.total_token_count for event in handler.llm_token_counts] == [10] * 5
 
 
+async def test_a_failed_attempt_costs_no_tokens() -> None:
+    handler = counter()
+    llm = router(callback_manager=CallbackManager([handler]), fallback="large", quality=0.0)
+    llm.small.replies = [OSError("away")]
+    messages = [ChatMessage(content="one two")]
+    llm.chat(messages)
+    list(llm.stream_chat(messages))
+    await llm.achat(messages)
+    assert sum(event.total_token_count for event in handler.llm_token_counts) == 30
+
+
 @pytest.mark.parametrize("build", ORDERS)
 def test_a_structured_router_counts_once_too(build: Callable[[TokenCountingHandler], HybridLLM], answer: Any) -> None:
     handler = counter()

@@ -6,7 +6,7 @@ from llama_index.llms.ollama import Ollama
 from llamaindex_hybrid import HybridLLM, capabilities, decision_of
 from llamaindex_hybrid.capabilities import MetadataCache, merged, model_name
 from llamaindex_hybrid.testing import ScriptedLLM
-from shared_router.guards import Capabilities
+from shared_router.guards import Capabilities, Needs
 from shared_router.testing import table_router
 
 
@@ -86,8 +86,11 @@ def test_where_both_are_dead_the_large_ones_error_surfaces() -> None:
 
 def test_a_server_is_not_asked_where_the_answer_is_at_hand() -> None:
     # sockets are disabled: asking would fail
-    ollama = Ollama(model="qwen", is_function_calling_model=False)
-    assert MetadataCache().capabilities(ollama) == Capabilities(tools=False)
+    ollama, cache, tools = Ollama(model="qwen", is_function_calling_model=False), MetadataCache(), Needs(tools=True)
+    assert cache.capabilities(ollama, Capabilities(), tools) == Capabilities(tools=False)
     assert model_name(ollama) == "qwen"
-    assert MetadataCache().capabilities(MockLLM()) == Capabilities(tools=False)
+    assert cache.capabilities(MockLLM(), Capabilities(), tools) == Capabilities(tools=False)
     assert model_name(MockLLM()) == "MockLLM"
+    # and what the user has said is not looked up
+    stated = Capabilities(tools=True, context_window=100)
+    assert cache.capabilities(Dead(), stated, Needs(tools=True, tokens=10_000)) == stated

@@ -179,6 +179,149 @@ def test_a_broken_router_does_not_take_the_answer_down(pair: Any, method: str, t
     assert pair.small.called[0] == method
 
 
+# the other model is asked once where the first one fails
+
+
+def test_the_other_model_answers_where_the_first_one_fails(pair: Any, events: Any, method: str) -> None:
+    expected = call(HybridLLM(small=pair.large, large=pair.large, router=table_router()), method, "easy")
+    before = len(pair.large.received)
+    events.events.clear()
+    pair.small.replies = [error := OSError("the server is away")]
+    pair.llm.fallback = "large"
+    if method in ("predict_and_call", "apredict_and_call"):
+        # the first model may have called a tool before it failed
+        with pytest.raises(OSError) as raised:
+            call(pair.llm, method, "easy")
+        assert raised.value is error
+        return
+    outputs = call(pair.llm, method, "easy")
+    assert len(outputs) == len(expected)
+    assert (len(pair.small.received), len(pair.large.received) - before) == (1, 1)
+    assert pair.large.received[-1] == pair.large.received[before - 1]
+    assert [(event.model, event.decision.reason, event.decision.failed) for event in events.routed] == [
+        ("small", "score", None),
+        ("large", "fallback", "small: OSError"),
+    ]
+    for output in outputs:
+        if isinstance(output, ChatResponse | CompletionResponse):
+            said = decision_of(output)
+            assert (said["model"], said["reason"], said["failed"]) == ("large", "fallback", "small: OSError")
+
+
+def test_without_leave_the_other_model_is_not_asked(pair: Any, method: str) -> None:
+    pair.small.replies = pair.large.replies = [error := OSError("away")]
+    for fallback, text, extra in (
+        (None, "easy", {}),
+        ("large", "hard", {}),
+        ("other", "easy", {"route": "small"}),
+        ("other", "easy", {"route": "large"}),
+    ):
+        pair.llm.fallback = fallback
+        with pytest.raises(OSError) as raised:
+            call(pair.llm, method, text, **extra)
+        assert raised.value is error
+        assert len(pair.small.received) + len(pair.large.received) == 1
+        pair.small.received.clear()
+        pair.large.received.clear()
+
+
+def test_where_both_fail_the_second_error_tells_of_the_first(pair: Any, method: str) -> None:
+    pair.llm.fallback = "other"
+    pair.small.replies, pair.large.replies = [second := OSError("also away")], [first := ConnectionError("away")]
+    if method in ("predict_and_call", "apredict_and_call"):
+        return
+    with pytest.raises(OSError, match="also away") as raised:
+        call(pair.llm, method, "hard")
+    assert raised.value is second
+    assert raised.value.__context__ is first
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()])
+def test_what_stops_the_program_stops_the_call(pair: Any, error: BaseException) -> None:
+    class Stopped(ScriptedLLM):
+        def chat(self, messages: Any, **kwargs: Any) -> Any:
+            raise error
+
+        def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
+            raise error
+            yield
+
+    pair.llm.small, pair.llm.fallback = Stopped(), "large"
+    for name in ("chat", "stream_chat"):
+        with pytest.raises(type(error)):
+            call(pair.llm, name, "easy")
+    assert pair.large.called == []
+
+
+class Interrupted(ScriptedLLM):
+    """Its streams break off after some chunks."""
+
+    after: int = 0
+
+    def stream_chat(self, messages: Any, **kwargs: Any) -> Any:
+        for number, chunk in enumerate(super().stream_chat(messages, **kwargs)):
+            if number == self.after:
+                raise OSError("broken off")
+            yield chunk
+
+    async def astream_chat(self, messages: Any, **kwargs: Any) -> Any:
+        async def chunks() -> AsyncGenerator[Any, None]:
+            for chunk in self.stream_chat(messages, **kwargs):
+                yield chunk
+
+        return chunks()
+
+
+@pytest.mark.parametrize("name", ["stream_chat", "astream_chat"])
+def test_a_stream_changes_hands_before_its_first_chunk_only(pair: Any, events: Any, name: str) -> None:
+    pair.llm.fallback = "other"
+    pair.llm.small = Interrupted(after=0)
+    assert [chunk.delta for chunk in call(pair.llm, name, "easy")] == ["large", " answers"]
+    assert [event.decision.reason for event in events.routed] == ["score", "fallback"]
+    pair.llm.small = Interrupted(after=1)
+    with pytest.raises(OSError, match="broken off"):
+        call(pair.llm, name, "easy")
+    assert len(pair.large.received) == 1
+    pair.llm.small, pair.llm.large = Interrupted(after=0), Interrupted(after=0)
+    with pytest.raises(OSError, match="broken off") as raised:
+        call(pair.llm, name, "easy")
+    assert isinstance(raised.value.__context__, OSError)
+
+
+def test_both_attempts_are_let_through_by_the_rate_limiter(pair: Any) -> None:
+    class Limiter:
+        asked = 0
+
+        def acquire(self, num_tokens: int = 0) -> None:
+            self.asked += 1
+
+    pair.llm.fallback, pair.small.replies = "large", [OSError("away")]
+    pair.llm.rate_limiter = limiter = Limiter()
+    call(pair.llm, "chat", "easy")
+    assert limiter.asked == 2
+
+
+def test_the_second_model_reads_the_callers_own_history(pair: Any) -> None:
+    class Foreign(ScriptedLLM):
+        """A model of another class that writes into what it is given before it fails."""
+
+        def chat(self, messages: Any, **kwargs: Any) -> Any:
+            messages.append(ChatMessage(content="spoilt"))
+            kwargs["options"]["spoilt"] = True
+            raise OSError("away")
+
+    history = [
+        ChatMessage(content="easy"),
+        ChatMessage(role="assistant", blocks=[ToolCallBlock(tool_name="add", tool_kwargs='{"a": 1}')]),
+        ChatMessage(role="tool", content="1"),
+    ]
+    pair.llm.small, pair.llm.fallback, pair.large.system_role = Foreign(), "other", "chatbot"
+    pair.llm.chat([ChatMessage(role="system", content="s"), *history], options={"a": 1})
+    (received,) = pair.large.received
+    assert [message.role.value for message in received] == ["chatbot", "user", "assistant", "tool"]
+    assert pair.large.keywords == [{"options": {"a": 1}}]
+
+
 def test_arguments_are_left_as_they_were(pair: Any, method: str) -> None:
     args, kwargs = METHODS[method][0]("hard")
     before = [
@@ -337,7 +480,9 @@ def test_a_plain_function_is_a_router() -> None:
 def test_retrieved_text_can_be_judged_along(pair: Any) -> None:
     pair.llm.context_share = 0.5
     pair.llm.predict(PROMPT, query_str="what?", context_str="01234567")
-    assert pair.asked == ["what?\n\n0123"]
+    pair.small.replies = [ANSWER]
+    pair.llm.as_structured_llm(Answer).predict(PROMPT, query_str="what?", context_str="01234567")
+    assert pair.asked == ["what?\n\n0123"] * 2
 
 
 # tools

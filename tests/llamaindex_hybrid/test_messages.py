@@ -168,8 +168,8 @@ def test_the_system_role_is_translated() -> None:
 
 def test_only_missing_ids_are_filled_into_a_response() -> None:
     response = ChatResponse(message=said(ToolCallBlock(tool_name="a", tool_call_id="1"), ToolCallBlock(tool_name="b")))
-    filled = identified(response, "call_x")
+    filled = identified(response, SimpleNamespace(stem="call_x"))
     assert [block.tool_call_id for block in filled.message.blocks] == ["1", "call_x_1"]
     assert response.message.blocks[1].tool_call_id is None
-    assert identified(filled, "call_y") is filled
-    assert identified("text", "call_x") == "text"
+    assert identified(filled, SimpleNamespace()) is filled
+    assert identified("text", SimpleNamespace()) == "text"

@@ -7,12 +7,13 @@ from typing import Any
 import httpx
 import ollama
 import pytest
-from llama_index.core.agent.workflow import FunctionAgent
-from llama_index.core.base.llms.types import ToolCallBlock
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
+from llama_index.core.base.llms.types import ImageBlock, TextBlock, ToolCallBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.prompts import PromptTemplate
+from llama_index.core.tools import FunctionTool
 from llama_index.llms.ollama import Ollama
 from llama_index.llms.openai import OpenAI
 
@@ -32,8 +33,15 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+ACT = 'Thought: I need a tool.\nAction: add\nAction Input: {"a": 1, "b": 2}'
+PIXEL = b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
 class Servers:
-    """Both servers; each calls the tool ``add`` until it sees a result of the running turn, then says its name."""
+    """Both servers; each calls a tool until it sees a result of the running turn, then says its name.
+
+    The tool is ``add``, or ``handoff`` where that is offered. A ReAct agent's prompt is answered in its own format.
+    """
 
     def __init__(self) -> None:
         self.openai: list[dict[str, Any]] = []
@@ -49,24 +57,34 @@ class Servers:
 
     @staticmethod
     def _acts(body: dict[str, Any]) -> bool:
-        return bool(body.get("tools")) and body["messages"][-1]["role"] == "user"
+        last = body["messages"][-1]
+        handed_over = "is now handling the request" in str(last["content"])
+        return bool(body.get("tools")) and (last["role"] == "user" or handed_over)
+
+    @staticmethod
+    def _tool(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        offered = [tool["function"]["name"] for tool in body["tools"]]
+        handing_over = {"to_agent": "writer", "reason": "it can write"}
+        return ("handoff", handing_over) if "handoff" in offered else ("add", {"a": 1, "b": 2})
+
+    @staticmethod
+    def _said(body: dict[str, Any], name: str) -> str:
+        if "Action Input" not in str(body["messages"][0]["content"]):
+            return f"{name} speaks"
+        observed = str(body["messages"][-1]["content"]).startswith("Observation:")
+        return f"Thought: I can answer.\nAnswer: {name} speaks" if observed else ACT
 
     def _openai(self, body: dict[str, Any]) -> httpx.Response:
         self.openai.append(body)
         usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
         number = len(self.openai)
-        calls = [
-            {
-                "index": 0,
-                "id": f"call_openai_{number}",
-                "type": "function",
-                "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'},
-            }
-        ]
         schema = body.get("response_format")
-        said = '{"text":"structured"}' if schema else "openai speaks"
+        said = '{"text":"structured"}' if schema else self._said(body, "openai")
         message: dict[str, Any] = {"role": "assistant", "content": said}
         if self._acts(body):
+            name, arguments = self._tool(body)
+            function = {"name": name, "arguments": json.dumps(arguments)}
+            calls = [{"index": 0, "id": f"call_openai_{number}", "type": "function", "function": function}]
             message = {"role": "assistant", "content": None, "tool_calls": calls}
         head = {"id": "1", "created": 1, "model": "gpt-4o"}
         if not body.get("stream"):
@@ -89,11 +107,12 @@ class Servers:
 
     def _ollama(self, body: dict[str, Any]) -> httpx.Response:
         self.ollama.append(body)
-        message: dict[str, Any] = {"role": "assistant", "content": "ollama speaks", "thinking": "hm"}
+        message: dict[str, Any] = {"role": "assistant", "content": self._said(body, "ollama"), "thinking": "hm"}
         if body.get("format"):
             message["content"] = '{"text":"structured"}'
         if self._acts(body):
-            call = {"function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
+            name, arguments = self._tool(body)
+            call = {"function": {"name": name, "arguments": arguments}}
             message = {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [call]}
         end = {"model": "qwen", "message": message, "done": True, "prompt_eval_count": 5, "eval_count": 2}
         return httpx.Response(200, text=json.dumps(end) + "\n")
@@ -161,6 +180,80 @@ async def test_a_tool_loop_changes_hands_in_the_middle(llm: HybridLLM, servers: 
     ]
     response = await llm.achat_with_tools(tool, chat_history=history, route=second)
     assert response.message.content == ("openai speaks" if second == "large" else "ollama speaks")
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+# ReActAgent.take_step asks it in every step
+@pytest.mark.filterwarnings("ignore:is_running called from within a step:DeprecationWarning")
+async def test_a_react_agents_loop_changes_hands(llm: HybridLLM, servers: Servers, streaming: bool) -> None:
+    def add_and_turn(a: int, b: int) -> int:
+        """Add two numbers, and let the other model go on."""
+        llm.route = "large"
+        return a + b
+
+    tool = FunctionTool.from_defaults(add_and_turn, name="add")
+    agent = ReActAgent(tools=[tool], llm=llm, streaming=streaming)
+    assert str(await agent.run("easy")) == "openai speaks"
+    assert (len(servers.ollama), len(servers.openai)) == (1, 1)
+    assert servers.openai[0]["messages"][-1]["content"] == "Observation: 3"
+
+
+@pytest.mark.parametrize("first", ["small", "large"])
+async def test_a_team_of_agents_works_with_both(llm: HybridLLM, servers: Servers, first: str) -> None:
+    llm.route = first
+
+    def add_and_turn(a: int, b: int) -> int:
+        """Add two numbers, and let the other model go on."""
+        llm.route = "large" if first == "small" else "small"
+        return a + b
+
+    tool = FunctionTool.from_defaults(add_and_turn, name="add")
+    research = FunctionAgent(name="research", description="finds", llm=llm, tools=[add], can_handoff_to=["writer"])
+    writer = FunctionAgent(name="writer", description="writes", llm=llm, tools=[tool], can_handoff_to=[])
+    workflow = AgentWorkflow(agents=[research, writer], root_agent="research")
+    said = str(await workflow.run("hard"))
+    assert said == ("openai speaks" if first == "small" else "ollama speaks")
+    assert servers.openai
+    assert servers.ollama
+    for body in servers.openai:
+        calls = [call["id"] for message in body["messages"] for call in message.get("tool_calls") or ()]
+        assert calls == [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
+
+
+@pytest.mark.parametrize("route", ["small", "large"])
+def test_an_image_reaches_each_in_its_own_form(llm: HybridLLM, servers: Servers, route: str) -> None:
+    history = [
+        ChatMessage(blocks=[TextBlock(text="what is this?"), ImageBlock(image=PIXEL, image_mimetype="image/png")]),
+        ChatMessage(role="assistant", blocks=[ToolCallBlock(tool_name="look", tool_kwargs="{}")]),
+        ChatMessage(role="tool", content="a dot", additional_kwargs={"tool_call_id": "look"}),
+        ChatMessage(content="and?"),
+    ]
+    llm.chat(history, route=route)
+    if route == "small":
+        assert [len(message.get("images") or ()) for message in servers.ollama[0]["messages"]] == [1, 0, 0, 0]
+    else:
+        first, *others = servers.openai[0]["messages"]
+        assert [part["type"] for part in first["content"]] == ["text", "image_url"]
+        assert not any(isinstance(message["content"], list) for message in others)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_dead_server_hands_a_tool_loop_to_the_other_model(servers: Servers, streaming: bool) -> None:
+    def refused(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    nowhere, transport = httpx.MockTransport(refused), httpx.MockTransport(servers)
+    small = Ollama(
+        model="qwen", client=ollama.Client(transport=nowhere), async_client=ollama.AsyncClient(transport=nowhere)
+    )
+    with httpx.Client(transport=transport) as client:
+        async_client = httpx.AsyncClient(transport=transport)
+        large = OpenAI(model="gpt-4o", api_key=KEY, http_client=client, async_http_client=async_client)
+        llm = HybridLLM(small=small, large=large, router=table_router(otherwise=0.1), quality=0.5, fallback="large")
+        agent = FunctionAgent(tools=[add], llm=llm, streaming=streaming)
+        assert str(await agent.run("easy")) == "openai speaks"
+        response = llm.chat([ChatMessage(content="easy " * 1000)])
+    assert decision_of(response)["failed"] == "small: ConnectionError"
 
 
 def test_what_ollama_left_behind_is_mended_for_openai(llm: HybridLLM, servers: Servers) -> None:

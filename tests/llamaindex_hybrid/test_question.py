@@ -16,7 +16,15 @@ from llama_index.core.prompts import (
 from llama_index.core.question_gen.prompts import DEFAULT_SUB_QUESTION_PROMPT_TMPL, build_tools_text
 from llama_index.core.selectors import prompts as selector_prompts
 
-from llamaindex_hybrid.question import own_copy, query, question_of_messages, question_of_prompt, unwrapped, wish
+from llamaindex_hybrid.question import (
+    Question,
+    own_copy,
+    query,
+    question_of_messages,
+    question_of_prompt,
+    question_of_text,
+    wish,
+)
 from shared_router.errors import KnobError
 from shared_router.knob import Knob
 
@@ -61,7 +69,7 @@ def test_the_build_of_the_host_is_known() -> None:
     ],
 )
 def test_the_question_is_taken_out_of_what_core_has_formatted(template: str) -> None:
-    assert unwrapped(PromptTemplate(template).format(**FILL)) == QUESTION
+    assert question_of_text(PromptTemplate(template).format(**FILL)).text == QUESTION
 
 
 @pytest.mark.parametrize(
@@ -69,14 +77,14 @@ def test_the_question_is_taken_out_of_what_core_has_formatted(template: str) -> 
     [chat_prompts.CHAT_TEXT_QA_PROMPT, chat_prompts.CHAT_TREE_SUMMARIZE_PROMPT, chat_prompts.CHAT_REFINE_PROMPT],
 )
 def test_the_same_in_messages(template: PromptTemplate) -> None:
-    assert question_of_messages(template.format_messages(**FILL)) == QUESTION
+    assert question_of_messages(template.format_messages(**FILL)).text == QUESTION
 
 
 @pytest.mark.parametrize(
     "text", ["Query: what is this?\nAnswer: ", "the question: 'why?'", "", "Current message: hello", "<user>hi</user>"]
 )
 def test_a_users_own_words_are_left_alone(text: str) -> None:
-    assert unwrapped(text) == text.strip()
+    assert question_of_text(text) == Question(text.strip())
 
 
 def test_an_agents_conversation_is_judged_by_its_last_user_turn() -> None:
@@ -86,8 +94,8 @@ def test_an_agents_conversation_is_judged_by_its_last_user_turn() -> None:
         ChatMessage(content="an answer", role="assistant"),
         ChatMessage(content=QUESTION),
     ]
-    assert question_of_messages(messages_to_xml_format(conversation)) == QUESTION
-    assert unwrapped("<current_conversation></current_conversation>") == "<current_conversation></current_conversation>"
+    assert question_of_messages(messages_to_xml_format(conversation)).text == QUESTION
+    assert question_of_text(empty := "<current_conversation></current_conversation>").text == empty
 
 
 @pytest.mark.parametrize(
@@ -100,22 +108,22 @@ def test_an_agents_conversation_is_judged_by_its_last_user_turn() -> None:
     ],
 )
 def test_what_an_agents_harness_says_in_the_users_name_is_not_judged(harness: str) -> None:
-    assert question_of_messages([ChatMessage(content="ask"), ChatMessage(content=harness)]) == "ask"
+    assert question_of_messages([ChatMessage(content="ask"), ChatMessage(content=harness)]).text == "ask"
 
 
 @pytest.mark.parametrize("name", ["query_str", "query", "question", "user_msg", "input"])
 def test_the_question_is_found_among_a_templates_variables(name: str) -> None:
     template = PromptTemplate("Much ado about {context_str} and {" + name + "}")
     bound = template.partial_format(**{name: QUESTION})
-    assert question_of_prompt(bound, {"context_str": "c"}) == (QUESTION, "c")
-    assert question_of_prompt(template, {name: QUESTION}) == (QUESTION, "")
+    assert question_of_prompt(bound, {"context_str": "c"}) == Question(QUESTION, "c")
+    assert question_of_prompt(template, {name: QUESTION}) == Question(QUESTION, "")
 
 
 def test_other_variables_names_do_not_matter() -> None:
     mapped = PromptTemplate("{my_query}", template_var_mappings={"query_str": "my_query"})
-    assert question_of_prompt(mapped, {"query_str": QUESTION}) == (QUESTION, "")
+    assert question_of_prompt(mapped, {"query_str": QUESTION}) == Question(QUESTION, "")
     rich = RichPromptTemplate("{% chat role='user' %}{{ query_str }} is asked{% endchat %}")
-    assert question_of_prompt(rich, {"query_str": QUESTION}) == (QUESTION, "")
+    assert question_of_prompt(rich, {"query_str": QUESTION}) == Question(QUESTION, "")
 
 
 def test_a_template_without_a_question_is_judged_whole() -> None:
@@ -123,7 +131,7 @@ def test_a_template_without_a_question_is_judged_whole() -> None:
         text: str
 
     template = PromptTemplate("Summarise {topic}.", output_parser=PydanticOutputParser(Answer))
-    assert question_of_prompt(template, {"topic": "cats"}) == ("Summarise cats.", "")
+    assert question_of_prompt(template, {"topic": "cats"}) == Question("Summarise cats.", "")
     assert template.output_parser is not None
 
 

@@ -15,6 +15,7 @@ from llamaindex_hybrid import HybridLLM, decision_of
 from llamaindex_hybrid.saving import revived, without_secrets
 from llamaindex_hybrid.testing import ScriptedLLM
 from shared_router.errors import HybridError
+from shared_router.guards import Capabilities
 from shared_router.testing import table_router
 
 KEY = "sk-verysecret"
@@ -26,6 +27,10 @@ class Answer(BaseModel):
 
 def by_length(text: str) -> float:
     return min(len(text) / 10, 1.0)
+
+
+def named_by_length(content: Any, kwargs: Any) -> int:
+    return len(content)
 
 
 def real_pair(**settings: Any) -> HybridLLM:
@@ -43,6 +48,33 @@ def test_a_saved_router_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (llm.small.model, llm.small.context_window) == ("qwen", 4096)
     assert (llm.large.model, llm.large.max_tokens, llm.large.api_key) == ("gpt-4o", 64, KEY)
     assert (llm.quality, llm.max_drop, llm.context_share) == (None, 0.02, 0.25)
+
+
+def test_settings_about_routing_come_back_too() -> None:
+    settings = {
+        "on_router_error": "small",
+        "router_time_limit": 0.5,
+        "fallback": "other",
+        "stickiness": "switch_cost",
+        "switch_cost": 0.3,
+        "small_capabilities": Capabilities(modalities=frozenset({"image", "audio"}), context_window=100),
+        "large_capabilities": None,
+        "small_prompts": ("condense", "refine"),
+    }
+    llm = HybridLLM(small=MockLLM(), large=MockLLM(), router=by_length, **settings)
+    saved = json.loads(json.dumps(llm.to_dict()))
+    assert saved["small_capabilities"]["modalities"] == ["audio", "image"]
+    for other in (HybridLLM.from_dict(saved, router=by_length), pickle.loads(pickle.dumps(llm)), copy.deepcopy(llm)):
+        assert {name: getattr(other, name) for name in settings} == settings
+
+
+def test_a_conversations_name_is_no_data() -> None:
+    llm = HybridLLM(small=MockLLM(), large=MockLLM(), router=by_length, conversation=lambda content, kwargs: "a")
+    assert "conversation" not in json.loads(json.dumps({**llm.to_dict(), "router": None}))
+    with pytest.raises(HybridError, match="conversation cannot be pickled"):
+        pickle.dumps(llm)
+    llm.conversation = named_by_length
+    assert pickle.loads(pickle.dumps(llm)).conversation is named_by_length
 
 
 def test_no_key_is_written_down() -> None:

@@ -1,0 +1,117 @@
+"""A call → what it asks of a model beyond text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+from langchain_hybrid.binding import Replay, SchemaReplay, ToolReplay
+from shared_router.guards import Modality, Needs
+from shared_router.records import Turn
+
+__all__ = ["needs_of"]
+
+MODALITY_OF: Mapping[str, Modality] = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "audio": "audio",
+    "input_audio": "audio",
+    "video": "video",
+    "video_url": "video",
+    "file": "file",
+    "input_file": "file",
+    "document": "file",
+}
+"""Content block types, LangChain's own and the providers', and what they hold."""
+
+RESERVED_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""Call arguments that reserve room for the answer, in the providers' spellings."""
+
+BYTES_PER_TOKEN = 4
+"""What an English token has in UTF-8; in scripts with several bytes a character, fewer characters make a token."""
+
+TOKENS_PER_MESSAGE = 3
+"""What a chat template adds to each message, as in core's ``count_tokens_approximately``."""
+
+
+def needs_of(
+    messages: Sequence[BaseMessage],
+    turns: Sequence[Turn],
+    *,
+    replay: Replay | None,
+    kwargs: Mapping[str, Any],
+    window: int | None = None,
+    count: Callable[[str], int] | None = None,
+) -> Needs:
+    """What a call asks of a model.
+
+    Tokens are counted only where they may matter: a token has at least one character for all practical purposes, so
+    what has fewer characters than the smallest context window fits. A provider's own counter is not asked, since it
+    may fetch a tokenizer or call an API.
+
+    Args:
+        messages: The prompt.
+        turns: The same, reduced to text.
+        replay: Tools or a schema that are bound.
+        kwargs: The call's other arguments.
+        window: The smaller context window of the two models; None where none is known.
+        count: A function from a text to its number of tokens that the user has given; None to estimate.
+    """
+    options = {**replay.kwargs, **kwargs} if isinstance(replay, ToolReplay) else kwargs
+    bound = replay.tools if isinstance(replay, ToolReplay) else ()
+    return Needs(
+        modalities=_modalities(messages),
+        tools=bool(bound or options.get("tools") or options.get("functions")),
+        structured_output=isinstance(replay, SchemaReplay) or options.get("response_format") is not None,
+        tokens=_tokens(messages, turns, _reserved(options), window, count) if window is not None else 0,
+    )
+
+
+def _modalities(messages: Sequence[BaseMessage]) -> frozenset[Modality]:
+    found = {
+        modality
+        for message in messages
+        if not isinstance(message.content, str)
+        for part in message.content
+        if isinstance(part, Mapping) and (modality := _modality(part)) is not None
+    }
+    return frozenset(found)
+
+
+def _modality(part: Mapping[str, Any]) -> Modality | None:
+    # Bedrock's own blocks have no type, but one key that says it
+    kind = part.get("type") or next((key for key in part if key in MODALITY_OF), None)
+    if kind == "media":
+        # Google's one type for all of them says what it is in its MIME type
+        kind = str(part.get("mime_type", "")).split("/")[0]
+        return MODALITY_OF.get(kind, "file")
+    source = part.get("source")
+    if kind == "document" and isinstance(source, Mapping) and source.get("type") in ("text", "content"):
+        # Anthropic's document may be plain text with a title
+        return None
+    return MODALITY_OF.get(kind) if isinstance(kind, str) else None
+
+
+def _reserved(options: Mapping[str, Any]) -> int:
+    return max((value for key in RESERVED_KEYS if isinstance(value := options.get(key), int)), default=0)
+
+
+def _tokens(
+    messages: Sequence[BaseMessage],
+    turns: Sequence[Turn],
+    reserved: int,
+    window: int,
+    count: Callable[[str], int] | None,
+) -> int:
+    texts = [turn.text for turn in turns]
+    # what was said in tool calls is sent back too
+    calls = [str(call["args"]) for one in messages if isinstance(one, AIMessage) for call in one.tool_calls]
+    if sum(map(len, texts)) + sum(map(len, calls)) + reserved < window:
+        return 0
+    text = "\n".join((*texts, *calls))
+    counted = count(text) if count is not None else math.ceil(len(text.encode()) / BYTES_PER_TOKEN)
+    return counted + TOKENS_PER_MESSAGE * len(messages) + reserved

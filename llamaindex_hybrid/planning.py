@@ -1,0 +1,209 @@
+"""A request → a plan: who answers, and the call as that model can take it.
+
+All that a router of two models has to look up lies here: what holds at the call or else at the router, what the models
+can do, which conversation is going on. The decision itself is ``shared_router``'s.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from llama_index.core.base.llms.generic_utils import messages_to_prompt
+from llama_index.core.base.llms.types import MessageRole
+from llama_index.core.llms.llm import LLM, default_completion_to_prompt
+from llama_index.core.types import PydanticProgramMode
+
+from llamaindex_hybrid.calls import Plan, Request
+from llamaindex_hybrid.capabilities import (
+    FITS_ANYWHERE,
+    MetadataCache,
+    as_capabilities,
+    model_name,
+    must_be_asked,
+)
+from llamaindex_hybrid.delegation import Delegating
+from llamaindex_hybrid.messages import Recipient
+from llamaindex_hybrid.needs import counted_by_host
+from llamaindex_hybrid.settings import Conversation, CurrentDecider, StickinessMode
+from shared_router.deciding import Decider, Fallback, RoutingRequest, may_fall_back
+from shared_router.decision import RoutingDecision, overridden
+from shared_router.guards import Call, Capabilities, Needs, Verdict, verdict
+from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob
+from shared_router.records import TARGETS, Target
+from shared_router.router import Router
+
+__all__ = ["Planning"]
+
+logger = logging.getLogger(__name__)
+
+OVERLAYS: Mapping[str, Any] = {
+    "system_prompt": None,
+    "output_parser": None,
+    "query_wrapper_prompt": None,
+    "pydantic_program_mode": PydanticProgramMode.DEFAULT,
+    "messages_to_prompt": messages_to_prompt,
+    "completion_to_prompt": default_completion_to_prompt,
+}
+"""Settings that the host reads off the LLM it calls, and core's defaults; set on the router, they hold for both."""
+
+AUXILIARY = Verdict("small", "auxiliary")
+"""What is said of a call whose kind of prompt always goes to the small model."""
+
+
+class Planning(Delegating):
+    """Plans the calls of a router; the fields and the private attributes are those of ``HybridLLM``."""
+
+    small: LLM
+    large: LLM
+    on_router_error: Target
+    router_time_limit: float | None
+    fallback: Fallback | None
+    stickiness: StickinessMode
+    switch_cost: float
+    conversation: Conversation | None
+    small_capabilities: Capabilities | None
+    large_capabilities: Capabilities | None
+    small_prompts: tuple[str, ...]
+    context_share: float
+
+    _resolved: Router
+    _current_decider: CurrentDecider
+    _metadata_cache: MetadataCache
+    _overlaid: dict[Target, tuple[LLM, dict[str, Any], dict[str, Any], LLM]]
+
+    def _plan(self, request: Request) -> Plan:
+        asked = self._routing_request(request)
+        decision = self._by_kind(request, asked) or self._decider.decide([asked])[0]
+        return self._planned(request, decision)
+
+    async def _aplan(self, request: Request) -> Plan:
+        for target in TARGETS:
+            if must_be_asked(self._model(target), self._stated(target), request.needs):
+                await self._metadata_cache.load(self._model(target))
+        asked = self._routing_request(request)
+        decision = self._by_kind(request, asked) or (await self._decider.adecide([asked]))[0]
+        await self._metadata_cache.load(self._model(decision.target))
+        return self._planned(request, decision)
+
+    def _plan_again(self, plan: Plan, request: Request, error: Exception) -> Plan | None:
+        if not may_fall_back(plan.decision, self.fallback):
+            return None
+        return self._planned(request, plan.decision.after_failure(error))
+
+    async def _aplan_again(self, plan: Plan, request: Request, error: Exception) -> Plan | None:
+        if not may_fall_back(plan.decision, self.fallback):
+            return None
+        decision = plan.decision.after_failure(error)
+        await self._metadata_cache.load(self._model(decision.target))
+        return self._planned(request, decision)
+
+    # what is known about a call
+
+    def _routing_request(self, request: Request) -> RoutingRequest:
+        knob = request.knob or self._own_knob
+        # a forced call asks for no guard
+        capabilities = self._capabilities(request.needs) if knob.forced is None else {}
+        return RoutingRequest(
+            query=request.judged(self.context_share),
+            knob=knob,
+            needs=_recounted(request, capabilities),
+            capabilities=capabilities,
+            conversation=self._conversation_of(request),
+        )
+
+    @property
+    def _own_knob(self) -> Knob:
+        for name in KNOB_NAMES:
+            if (value := getattr(self, name)) is not None:
+                return Knob(name, value)
+        return DEFAULT_KNOB
+
+    def _capabilities(self, needs: Needs) -> dict[Target, Capabilities]:
+        needs_text_only = not (needs.modalities or needs.tools or needs.structured_output)
+        if (
+            needs_text_only
+            and needs.tokens <= FITS_ANYWHERE
+            and not (self.small_capabilities or self.large_capabilities)
+        ):
+            return {}
+        can = self._metadata_cache.capabilities
+        return {target: can(self._model(target), self._stated(target), needs) for target in TARGETS}
+
+    def _stated(self, target: Target) -> Capabilities:
+        return as_capabilities(self.small_capabilities if target == "small" else self.large_capabilities)
+
+    def _conversation_of(self, request: Request) -> Hashable | None:
+        if self.stickiness == "per_call" or request.conversation is not None or self.conversation is None:
+            return request.conversation
+        try:
+            key = self.conversation(request.content(), request.kwargs)
+            hash(key)
+        except Exception as error:  # a user's function, like a user's router, must not take the answer down
+            logger.warning(
+                "the function that names a conversation failed (%s); it is not remembered", type(error).__name__
+            )
+            return None
+        return key
+
+    # who decides
+
+    def _by_kind(self, request: Request, asked: RoutingRequest) -> RoutingDecision | None:
+        """The decision on a call whose kind of prompt goes to the small model, if that one can serve it."""
+        if request.knob is not None or request.question.prompt_type not in self.small_prompts:
+            return None
+        call = Call(asked.knob, asked.needs, asked.capabilities)
+        return overridden(verdict(call) or AUXILIARY, call, router_id=self._resolved.router_id)
+
+    @property
+    def _decider(self) -> Decider:
+        return self._current_decider.under(
+            self._resolved, self.on_router_error, self.router_time_limit, self.stickiness, self.switch_cost
+        )
+
+    # who answers
+
+    def _planned(self, request: Request, decision: RoutingDecision) -> Plan:
+        model = self._model(decision.target)
+        name = model_name(model)
+        metadata = self._metadata_cache.peek(model)
+        role = metadata.system_role if metadata is not None else MessageRole.SYSTEM
+        return Plan(
+            decision=decision,
+            llm=self._leg(decision.target),
+            args=request.arguments_for(Recipient(type(self.small) is not type(self.large), role)),
+            kwargs=request.keywords(),
+            model=name,
+            record=decision.as_metadata(name),
+        )
+
+    def _model(self, target: Target) -> LLM:
+        return self.small if target == "small" else self.large
+
+    def _leg(self, target: Target) -> LLM:
+        """The model, with the settings laid over it that the user has made on the router."""
+        model = self._model(target)
+        overlay = {name: value for name, default in OVERLAYS.items() if (value := getattr(self, name)) != default}
+        if not overlay:
+            return model
+        known = self._overlaid.get(target)
+        # the copy is kept, with the HTTP client it has built, until either side changes
+        if known is None or known[0] is not model or known[1] != overlay or known[2] != model.__dict__:
+            known = (model, overlay, dict(model.__dict__), model.model_copy(update=overlay))
+            self._overlaid[target] = known
+        return known[3]
+
+
+def _recounted(request: Request, capabilities: Mapping[Target, Capabilities]) -> Needs:
+    """The call's needs, with tokens counted where an estimate alone would send it away from a model.
+
+    Synthesizers pack prompts up to the window, by the host's tokenizer: a generous estimate finds every one too long.
+    What is too long by more than twice is too long by any count.
+    """
+    needs = request.needs
+    windows = (model.context_window for model in capabilities.values())
+    if any(window is not None and needs.tokens / 2 <= window < needs.tokens for window in windows):
+        count = counted_by_host()
+        return needs if count is None else request.weighed(count=count)
+    return needs
