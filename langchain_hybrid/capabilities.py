@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
 
-from shared_router.errors import HybridError
 from shared_router.guards import MODALITIES, Capabilities, Modality
 from shared_router.records import TARGETS, Target
+from shared_router.settings import CapabilitiesLike, as_capabilities
 
 if TYPE_CHECKING:
     from langchain_core.language_models import ModelProfile
 
-__all__ = ["CapabilitiesLike", "KnownCapabilities", "as_capabilities", "capabilities_of", "merged_profile"]
-
-CapabilitiesLike: TypeAlias = "Capabilities | Mapping[str, Any] | None"
-"""What a user states about a model: the value itself, or its fields by name."""
+__all__ = ["KnownCapabilities", "capabilities_of", "merged_profile"]
 
 PROFILE_KEYS: Mapping[Modality, str] = {
     "image": "image_inputs",
@@ -32,39 +29,6 @@ PROFILE_KEYS: Mapping[Modality, str] = {
     "file": "pdf_inputs",
 }
 """Where a profile says whether a kind of content is taken."""
-
-
-def as_capabilities(stated: CapabilitiesLike) -> Capabilities:
-    """What the user states about a model, as a value; nothing stated, nothing known.
-
-    Raises:
-        HybridError: A field that does not exist, or a value that does not fit it.
-    """
-    if stated is None:
-        return Capabilities()
-    if isinstance(stated, Capabilities):
-        return stated
-    names = [one.name for one in fields(Capabilities)]
-    unknown = [str(name) for name in stated if name not in names] if isinstance(stated, Mapping) else [repr(stated)]
-    if unknown:
-        raise HybridError(f"a model's capabilities are {', '.join(names)}; got {', '.join(unknown)}")
-    values = dict(stated)
-    if values.get("modalities") is not None:
-        values["modalities"] = _modalities(values["modalities"])
-    for name in ("tools", "structured_output"):
-        if not isinstance(values.get(name), bool | None):
-            raise HybridError(f"{name} is True, False or None (not known), got {values[name]!r}")
-    window = values.get("context_window")
-    if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window <= 0):
-        raise HybridError(f"context_window is a number of tokens, got {window!r}")
-    return Capabilities(**values)
-
-
-def _modalities(stated: Any) -> frozenset[Modality]:
-    # a string is a collection too, of its letters
-    if isinstance(stated, str) or not set(stated) <= set(MODALITIES):
-        raise HybridError(f"modalities are any of {', '.join(MODALITIES)}, got {stated!r}")
-    return frozenset(stated)
 
 
 def capabilities_of(model: BaseChatModel, stated: CapabilitiesLike) -> Capabilities:

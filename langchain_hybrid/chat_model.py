@@ -65,7 +65,6 @@ from langchain_hybrid.results import (
     generate_configs,
     generation_chunk,
 )
-from langchain_hybrid.settings import CurrentDecider, StickinessMode, check_settings
 from langchain_hybrid.watch import AsyncLegWatch, LegWatch
 from shared_router.deciding import Decider, Fallback, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision
@@ -73,6 +72,7 @@ from shared_router.errors import HybridError
 from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob, knob_from, split_knob
 from shared_router.records import TARGETS, Target
 from shared_router.router import Router, as_router
+from shared_router.settings import CurrentDecider, StickinessMode, check_settings
 
 __all__ = ["HybridChatModel"]
 

@@ -12,13 +12,13 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from langchain_hybrid.messages import to_turns
-from langchain_hybrid.settings import CurrentDecider, check_settings
 from shared_router.deciding import Decider, RoutingRequest
 from shared_router.decision import RoutingDecision
 from shared_router.errors import HybridError, MissingExtraError
 from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob, knob_from
 from shared_router.records import Target, Turn
 from shared_router.router import Router, as_router
+from shared_router.settings import CurrentDecider, check_settings
 
 try:
     from langchain_core.decisions import BaseDecisionModel, Choice, ClassifierResponse

@@ -19,17 +19,17 @@ from langchain_core.runnables.config import get_async_callback_manager_for_confi
 
 from langchain_hybrid.annotation import KEY, annotated
 from langchain_hybrid.callbacks import DECISION_EVENT, SpeechWatch
-from langchain_hybrid.capabilities import CapabilitiesLike, KnownCapabilities
+from langchain_hybrid.capabilities import KnownCapabilities
 from langchain_hybrid.messages import readable_by
 from langchain_hybrid.plan import knob_in, recipient
 from langchain_hybrid.request import Conversation, Judged, conversation_key, routing_request
-from langchain_hybrid.settings import CurrentDecider, StickinessMode, check_settings
 from shared_router.deciding import Decider, Fallback, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision
 from shared_router.errors import HybridError, MissingExtraError
 from shared_router.knob import DEFAULT_KNOB, knob_from, split_knob
 from shared_router.records import JSON, Target
 from shared_router.router import RouterLike, as_router
+from shared_router.settings import CapabilitiesLike, CurrentDecider, StickinessMode, check_settings
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse

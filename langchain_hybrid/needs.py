@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_hybrid.binding import Replay, SchemaReplay, ToolReplay
 from shared_router.guards import Modality, Needs
 from shared_router.records import Turn
+from shared_router.token_estimate import TOKENS_PER_MESSAGE, estimated_tokens, reserved_tokens
 
 __all__ = ["needs_of"]
 
@@ -27,15 +28,6 @@ MODALITY_OF: Mapping[str, Modality] = {
     "document": "file",
 }
 """Content block types, LangChain's own and the providers', and what they hold."""
-
-RESERVED_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-"""Call arguments that reserve room for the answer, in the providers' spellings."""
-
-BYTES_PER_TOKEN = 4
-"""What an English token has in UTF-8; in scripts with several bytes a character, fewer characters make a token."""
-
-TOKENS_PER_MESSAGE = 3
-"""What a chat template adds to each message, as in core's ``count_tokens_approximately``."""
 
 
 def needs_of(
@@ -67,7 +59,7 @@ def needs_of(
         modalities=_modalities(messages),
         tools=bool(bound or options.get("tools") or options.get("functions")),
         structured_output=isinstance(replay, SchemaReplay) or options.get("response_format") is not None,
-        tokens=_tokens(messages, turns, _reserved(options), window, count) if window is not None else 0,
+        tokens=_tokens(messages, turns, reserved_tokens(options), window, count) if window is not None else 0,
     )
 
 
@@ -96,10 +88,6 @@ def _modality(part: Mapping[str, Any]) -> Modality | None:
     return MODALITY_OF.get(kind) if isinstance(kind, str) else None
 
 
-def _reserved(options: Mapping[str, Any]) -> int:
-    return max((value for key in RESERVED_KEYS if isinstance(value := options.get(key), int)), default=0)
-
-
 def _tokens(
     messages: Sequence[BaseMessage],
     turns: Sequence[Turn],
@@ -113,5 +101,5 @@ def _tokens(
     if sum(map(len, texts)) + sum(map(len, calls)) + reserved < window:
         return 0
     text = "\n".join((*texts, *calls))
-    counted = count(text) if count is not None else math.ceil(len(text.encode()) / BYTES_PER_TOKEN)
+    counted = count(text) if count is not None else math.ceil(estimated_tokens(text))
     return counted + TOKENS_PER_MESSAGE * len(messages) + reserved

@@ -10,24 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, TypeAlias
 
 from llama_index.core.base.llms.types import LLMMetadata, MessageRole
 from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM
 
-from shared_router.errors import HybridError
-from shared_router.guards import MODALITIES, Capabilities, Modality, Needs
+from shared_router.guards import Capabilities, Needs
 
 __all__ = [
     "FITS_ANYWHERE",
     "RETRY_SECONDS",
-    "CapabilitiesLike",
     "MetadataCache",
-    "as_capabilities",
     "merged",
     "model_name",
     "must_be_asked",
@@ -40,42 +34,6 @@ RETRY_SECONDS = 60.0
 
 FITS_ANYWHERE = 256
 """Tokens, the reserved answer's included, that fit the window of every model in use: for these, none is asked."""
-
-CapabilitiesLike: TypeAlias = "Capabilities | Mapping[str, Any] | None"
-"""What a user states about a model: the value itself, or its fields by name."""
-
-
-def as_capabilities(stated: CapabilitiesLike) -> Capabilities:
-    """What the user states about a model, as a value; nothing stated, nothing known.
-
-    Raises:
-        HybridError: A field that does not exist, or a value that does not fit it.
-    """
-    if stated is None:
-        return Capabilities()
-    if isinstance(stated, Capabilities):
-        return stated
-    names = [one.name for one in fields(Capabilities)]
-    unknown = [str(name) for name in stated if name not in names] if isinstance(stated, Mapping) else [repr(stated)]
-    if unknown:
-        raise HybridError(f"a model's capabilities are {', '.join(names)}; got {', '.join(unknown)}")
-    values = dict(stated)
-    if values.get("modalities") is not None:
-        values["modalities"] = _modalities(values["modalities"])
-    for name in ("tools", "structured_output"):
-        if not isinstance(values.get(name), bool | None):
-            raise HybridError(f"{name} is True, False or None (not known), got {values[name]!r}")
-    window = values.get("context_window")
-    if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window <= 0):
-        raise HybridError(f"context_window is a number of tokens, got {window!r}")
-    return Capabilities(**values)
-
-
-def _modalities(stated: Any) -> frozenset[Modality]:
-    # a string is a collection too, of its letters
-    if isinstance(stated, str) or not set(stated) <= set(MODALITIES):
-        raise HybridError(f"modalities are any of {', '.join(MODALITIES)}, got {stated!r}")
-    return frozenset(stated)
 
 
 class MetadataCache:

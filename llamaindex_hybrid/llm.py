@@ -34,11 +34,11 @@ from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATT
 
 from llamaindex_hybrid.annotation import decision_of
 from llamaindex_hybrid.calls import from_messages, from_prompt, from_structured, from_text, from_tools
-from llamaindex_hybrid.capabilities import CapabilitiesLike, MetadataCache, as_capabilities, merged, model_name
+from llamaindex_hybrid.capabilities import MetadataCache, merged, model_name
 from llamaindex_hybrid.messages import selections_with_ids
 from llamaindex_hybrid.planning import Planning
 from llamaindex_hybrid.saving import revived, without_secrets
-from llamaindex_hybrid.settings import Conversation, CurrentDecider, StickinessMode, checked
+from llamaindex_hybrid.settings import Conversation, checked
 from llamaindex_hybrid.structured import HybridStructuredLLM
 from shared_router.deciding import Fallback
 from shared_router.errors import HybridError
@@ -46,6 +46,7 @@ from shared_router.guards import Capabilities
 from shared_router.knob import KNOB_NAMES, Knob, knob_from
 from shared_router.records import TARGETS, Target
 from shared_router.router import Router, RouterLike, as_router
+from shared_router.settings import CapabilitiesLike, CurrentDecider, StickinessMode, as_capabilities
 
 __all__ = ["HybridLLM"]
 

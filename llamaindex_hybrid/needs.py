@@ -24,6 +24,7 @@ from llama_index.core.prompts.base import BasePromptTemplate, ChatPromptTemplate
 from llama_index.core.prompts.rich import RichPromptTemplate
 
 from shared_router.guards import Modality, Needs
+from shared_router.token_estimate import TOKENS_PER_MESSAGE, estimated_tokens, reserved_tokens
 
 __all__ = ["counted_by_host", "needs_of"]
 
@@ -31,21 +32,6 @@ MODALITY_OF: Mapping[str, Modality] = {"image": "image", "audio": "audio", "vide
 """Types of content blocks, and the filters of rich prompt templates that make them, and what they hold."""
 
 MEDIA_FILTER = re.compile(r"\|\s*(image|audio|video|document)\b")
-
-RESERVED_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
-"""Call arguments that reserve room for the answer, in the providers' spellings."""
-
-BYTES_PER_TOKEN = 4
-"""What an English token has in UTF-8; in scripts with several bytes a character, fewer characters make a token."""
-
-TOKENS_PER_MESSAGE = 3
-"""What a chat template adds to each message."""
-
-
-def estimated_tokens(text: str) -> float:
-    """Tokens of a text, without a tokenizer."""
-    # ASCII text says so itself, and no copy has to be made of it
-    return (len(text) if text.isascii() else len(text.encode(errors="replace"))) / BYTES_PER_TOKEN
 
 
 def counted_by_host() -> Callable[[str], float] | None:
@@ -77,9 +63,7 @@ def needs_of(
     tally = _Tally(count)
     for one in content:
         tally.add(one, arguments)
-    # a bool is an int to Python
-    reserved = max((value for key in RESERVED_KEYS if type(value := arguments.get(key)) is int), default=0)
-    tokens = math.ceil(tally.tokens) + TOKENS_PER_MESSAGE * tally.messages + reserved
+    tokens = math.ceil(tally.tokens) + TOKENS_PER_MESSAGE * tally.messages + reserved_tokens(arguments)
     return Needs(frozenset(tally.modalities), tools, structured_output, tokens)
 
 

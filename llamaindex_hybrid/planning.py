@@ -19,20 +19,20 @@ from llamaindex_hybrid.calls import Plan, Request
 from llamaindex_hybrid.capabilities import (
     FITS_ANYWHERE,
     MetadataCache,
-    as_capabilities,
     model_name,
     must_be_asked,
 )
 from llamaindex_hybrid.delegation import Delegating
 from llamaindex_hybrid.messages import Recipient
 from llamaindex_hybrid.needs import counted_by_host
-from llamaindex_hybrid.settings import Conversation, CurrentDecider, StickinessMode
+from llamaindex_hybrid.settings import Conversation
 from shared_router.deciding import Decider, Fallback, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision, overridden
 from shared_router.guards import Call, Capabilities, Needs, Verdict, verdict
 from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob
 from shared_router.records import TARGETS, Target
 from shared_router.router import Router
+from shared_router.settings import CurrentDecider, StickinessMode, as_capabilities
 
 __all__ = ["Planning"]
 

@@ -13,7 +13,6 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), flags=r
 def test_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     import langchain_openai
     import llama_index.llms.openai
-
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
     from langchain_hybrid.testing import ScriptedChatModel

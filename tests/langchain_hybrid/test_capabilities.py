@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from langchain_core.language_models import BaseChatModel
 
-from langchain_hybrid.capabilities import KnownCapabilities, as_capabilities, capabilities_of, merged_profile
+from langchain_hybrid.capabilities import KnownCapabilities, capabilities_of, merged_profile
 from langchain_hybrid.testing import ScriptedChatModel
 from shared_router.errors import HybridError
 from shared_router.guards import Capabilities
+from shared_router.settings import as_capabilities
 
 
 class Toolless(ScriptedChatModel):
