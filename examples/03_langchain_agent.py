@@ -4,8 +4,9 @@ Each step of an agent is a call of its own, and each call is routed. Two things 
 
 - Inside a tool loop the question stays the one that the user asked, and so does the difficulty: a step that only reads
   a tool's result does not flip to the other model.
-- A model that cannot call tools must not be asked to. The small model of the light pair cannot, so that this agent is
-  bound to the large one (route="large") unless both can.
+- A model that cannot call tools is not asked to: its profile says so, or ``small_capabilities=``. The small model of
+  the light pair cannot, so that every step that offers tools goes to the large one, for the reason "tools"; the last
+  step, which only puts a result into words, is scored again.
 
     python examples/03_langchain_agent.py           SmolLM2-135M and Qwen2.5-Coder-0.5B
     python examples/03_langchain_agent.py large     Qwen2.5-Coder 0.5B and 1.5B, which both call tools
@@ -17,7 +18,6 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRequest, ModelResponse, wrap_model_call
@@ -96,9 +96,7 @@ def main(small: BaseChatModel, large: BaseChatModel, router: RouterLike = None) 
         large: The large model.
         router: By default the embedded one.
     """
-    both_call_tools = (small.profile or {}).get("tool_calling", True)
-    knob: dict[str, Any] = {"quality": 0.9} if both_call_tools else {"route": "large"}
-    model = HybridChatModel(small=small, large=large, router=router, **knob)
+    model = HybridChatModel(small=small, large=large, router=router, quality=0.9)
     agent = create_agent(model, tools=[price], system_prompt=INSTRUCTION, middleware=[helping_small_models])
     for question in ("What does bread cost?", "What does tea cost?"):
         state = agent.invoke({"messages": [("human", question)]}, {"recursion_limit": 12})

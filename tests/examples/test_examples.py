@@ -91,7 +91,7 @@ def test_an_agent_does_not_ask_a_model_that_cannot_call_tools(example: Load, cap
     small = ToolCaller(messages=iter(()), profile={"tool_calling": False})
     large = ToolCaller(messages=iter(["I do not know.", "Nor here."]))
     example("03_langchain_agent").main(small, large, table_router(otherwise=0.0))
-    assert capsys.readouterr().out.count("(forced)") == 2
+    assert capsys.readouterr().out.count("(tools)") == 2
 
 
 @pytest.mark.parametrize(
