@@ -46,7 +46,7 @@ check: install ## format, lint, types, import layers
 	$(BIN)/lint-imports
 
 test: install ## all tests that need no model and no outcome tables (those that do are skipped where these are absent)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not local_models"
 
 test-local: install ## the end-to-end tests over two real local models (downloads them once)
 	$(BIN)/python examples/00_fetch_models.py

@@ -53,11 +53,13 @@ def needs_of(
         window: The smaller context window of the two models; None where none is known.
         count: A function from a text to its number of tokens that the user has given; None to estimate.
     """
-    options = {**replay.kwargs, **kwargs} if isinstance(replay, ToolReplay) else kwargs
+    options = {**replay.kwargs, **kwargs} if isinstance(replay, ToolReplay | SchemaReplay) else kwargs
     bound = replay.tools if isinstance(replay, ToolReplay) else ()
+    # a schema by function calling is a tool in all but name
+    by_tool = isinstance(replay, SchemaReplay) and options.get("method") == "function_calling"
     return Needs(
         modalities=_modalities(messages),
-        tools=bool(bound or options.get("tools") or options.get("functions")),
+        tools=bool(by_tool or bound or options.get("tools") or options.get("functions")),
         structured_output=isinstance(replay, SchemaReplay) or options.get("response_format") is not None,
         tokens=_tokens(messages, turns, reserved_tokens(options), window, count) if window is not None else 0,
     )

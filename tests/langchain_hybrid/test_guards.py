@@ -139,6 +139,13 @@ class TestStructuredOutput:
         assert decision_of(answer["raw"])["reason"] == "structured_output"
         assert pair.called == ["large"]
 
+    async def test_a_schema_by_function_calling_is_a_tool(self, pair: Any, ask_for_object: Any) -> None:
+        model = pair.model(small_capabilities={"tools": False})
+        bound = model.with_structured_output(Joke, method="function_calling", include_raw=True)
+        answer = await ask_for_object(bound, "easy")
+        assert decision_of(answer["raw"])["reason"] == "tools"
+        assert pair.called == ["large"]
+
 
 class TestContextWindow:
     async def test_a_long_prompt_goes_to_the_model_that_holds_it(self, pair: Any, ask: Any) -> None:
