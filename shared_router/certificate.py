@@ -27,8 +27,7 @@ the game is unfair to the gambler, so that by Ville's inequality the capital eve
 stakes are their predictable plug-in ones. For qualities of 0 and 1 the slack of a query takes four or five values of
 which most queries take the two or three near 0; the capital adapts to that rare spread, where the exact alternatives
 do not: Clopper–Pearson on the discordant queries needs a further bound for how many there are, and the two share δ;
-Hoeffding–Bentkus knows the range and not the spread. In a trial on the benchmark's tables betting certified 0.6 to 0.9
-times the cost advantage that a normal approximation, which guarantees nothing, would. One exception is exact: if
+Hoeffding–Bentkus knows the range and not the spread. One exception is exact: if
 nothing at all may be lost (``quality=1``, ``max_drop=0``) and qualities are 0 or 1, the promise says that among
 discordant queries sent to the small model it wins at least half, which is a binomial (sign, McNemar) test.
 """

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["SCORERS", "Scorer", "scorer_class"]
 
 SCORERS: dict[str, tuple[str, str]] = {
+    "hashed_linear": ("shared_router.scorers.hashed_linear", "HashedLinearScorer"),
     "static_difficulty": ("shared_router.scorers.static_difficulty", "StaticDifficultyScorer"),
+    "static_neighbours": ("shared_router.scorers.static_neighbours", "StaticNeighboursScorer"),
 }
 """Kind, as artifacts name it → module and class; imported when first needed."""
 
