@@ -13,8 +13,8 @@ import subprocess
 import sys
 
 HOSTS = {
-    "shared_router": "numpy",
-    "langchain_hybrid": "langchain_core.language_models.chat_models",
+    "shared_router": "sys",
+    "langchain_hybrid": "langchain_core.language_models.chat_models, langchain_core.tools",
     "llamaindex_hybrid": "llama_index.core.llms.function_calling",
 }
 ROUNDS = 9

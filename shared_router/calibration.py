@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from shared_router.errors import ArtifactFormatError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["DIFFICULTY_DECIMALS", "LogisticCalibrator"]
 
@@ -49,6 +51,8 @@ class LogisticCalibrator:
         Returns:
             Difficulties in [0, 1] of the same shape, rounded to ``DIFFICULTY_DECIMALS``.
         """
+        import numpy as np  # takes as long as all else together: loaded with the first score, not with the package
+
         # tanh does not overflow where exp would
         probability = 0.5 * (1.0 + np.tanh(0.5 * (self.slope * raw + self.intercept)))
         return np.round(probability, DIFFICULTY_DECIMALS)

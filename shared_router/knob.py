@@ -18,9 +18,8 @@ import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, TypeAlias, cast, get_args
-
-import numpy as np
 
 from shared_router.errors import ArtifactFormatError, KnobError
 from shared_router.records import TARGETS, Target
@@ -46,8 +45,9 @@ NEVER_LARGE = math.nextafter(1.0, 2.0)
 
 
 def _share(name: str, value: object) -> float:
-    # a bool is an int to Python, and quality=True is more likely a slip than a wish; numpy scalars are welcome
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+    # a bool is an int to Python, and quality=True is more likely a slip than a wish; numpy's numbers are registered as
+    # Real, its bool is not
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise KnobError(f"{name} is a number from 0 to 1, got {value!r} of type {type(value).__name__}")
     number = float(value)
     if math.isnan(number):

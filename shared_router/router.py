@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-
 from shared_router.artifact import Artifact
 from shared_router.calibration import LogisticCalibrator
 from shared_router.decision import RoutingDecision, decide, overridden
@@ -25,6 +23,7 @@ from shared_router.records import Turn
 from shared_router.scorers import Scorer, scorer_class
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 __all__ = ["DifficultyFunction", "Router", "RouterLike", "as_router"]
@@ -53,6 +52,8 @@ class _PerText:
     function: Callable[[str], float]
 
     def __call__(self, texts: Sequence[str], /) -> npt.NDArray[np.float64]:
+        import numpy as np
+
         return np.array([self.function(text) for text in texts], dtype=np.float64)
 
 
@@ -134,6 +135,8 @@ class Router:
         Raises:
             ScoreError: ``texts`` is no list of strings, or the scorer returned anything but n numbers in [0, 1].
         """
+        import numpy as np  # with the first score, not with the package
+
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ScoreError("difficulty takes a list of strings; for one text write router.difficulty([text])")
         if not len(texts):
