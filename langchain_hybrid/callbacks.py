@@ -234,7 +234,8 @@ class SyncRun(OpenRun[CallbackManagerForChainRun]):
     def decided(self, target: Target, record: Mapping[str, JSON]) -> CallbackManager:
         """Announce the decision, and make the manager that the chosen model is called with."""
         child = self.child(CallbackManager, target, record)
-        child.on_custom_event(DECISION_EVENT, dict(record), run_id=self.run_id)
+        if child.handlers:
+            child.on_custom_event(DECISION_EVENT, dict(record), run_id=self.run_id)
         return child
 
     def end(self) -> None:
@@ -249,7 +250,8 @@ class AsyncRun(OpenRun[AsyncCallbackManagerForChainRun]):
     async def decided(self, target: Target, record: Mapping[str, JSON]) -> AsyncCallbackManager:
         """Announce the decision, and make the manager that the chosen model is called with."""
         child = self.child(AsyncCallbackManager, target, record)
-        await child.on_custom_event(DECISION_EVENT, dict(record), run_id=self.run_id)
+        if child.handlers:  # core gathers over none of them at the price of a trip through the event loop
+            await child.on_custom_event(DECISION_EVENT, dict(record), run_id=self.run_id)
         return child
 
     async def end(self) -> None:
