@@ -29,7 +29,7 @@ install: $(VENV)/.dev ## make the virtual environment with all that developers n
 demo: $(VENV)/.demo ## see real questions routed between two small local models (downloads 0.6 GB once)
 	$(BIN)/python examples/01_demo.py
 	@echo; echo "And questions to a query engine and a chat engine over a few pages:"; echo
-	$(BIN)/python examples/04_llamaindex_query_engine.py
+	@$(BIN)/python examples/04_llamaindex_query_engine.py
 
 demo-large: $(VENV)/.demo ## the same with a larger pair, where routing is a real problem (1.6 GB once)
 	$(BIN)/python examples/01_demo.py --pair large

@@ -105,7 +105,9 @@ def row(answer: Answer, width: int) -> Table:
         width: Of the terminal.
     """
     table, style = _grid(width), STYLES[answer.target]
-    table.add_row(_meter(answer.difficulty, style), Text(answer.target, style=style), Text(answer.question))
+    # one line a question, also where it holds code
+    question = " ".join(answer.question.split())
+    table.add_row(_meter(answer.difficulty, style), Text(answer.target, style=style), Text(question))
     table.add_row(
         Text(answer.framework, style="dim"),
         Text(f"{answer.seconds:.1f} s", style="dim"),
