@@ -46,10 +46,9 @@ LENGTH_WEIGHT = 1.0
 TOKEN_WEIGHT = 0.2
 """The length part and the learned token part against the surface part, all at standard deviation 1.
 
-The mean over sources left out hardly depends on either (.541 to .549 for length weights from 0 to 1 and token weights
-from 0.2 to 0.4), so the aim that no source falls below prompt length decides: of the settings within one standard error
-(.008) of the best mean, one whose worst source is least below length, at the smallest token weight
-(benchmarks/README.md)."""
+Chosen for the aim that no source falls below prompt length: of the settings whose mean over sources left out is within
+0.008 of the best, one whose worst source is least below length, at the smallest token weight. The 0.008 is a judgement,
+not a standard error: the mean that is given up is more than chance (benchmarks/README.md)."""
 
 CURVE_POINTS = 101
 
