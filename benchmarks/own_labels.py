@@ -21,9 +21,9 @@ from rich.table import Table
 
 from shared_router.evaluation.metrics import mean_apgr, paired_bootstrap
 from shared_router.router import Router
+from shared_router.tables.labeled import LabeledPrompt, labeled_from
 from shared_router.training.fast_heads import METHODS, embedded_scorer, fitted, lesson_from
 from shared_router.training.fit_own import fit_own
-from shared_router.training.labeled import labeled_from
 from shared_router.training.sources import Pair
 
 Floats = npt.NDArray[np.float64]
@@ -100,7 +100,9 @@ def own_scores(case: Case, limit: int | None, seed: int) -> tuple[Floats, list[s
     scores, chosen = np.zeros(len(case.texts)), []
     for learned, tested in case.rounds:
         rows = learned if limit is None else np.random.default_rng(seed).permutation(learned)[:limit]
-        labeled = labeled_from([(case.texts[i], float(case.small[i]), float(case.large[i])) for i in np.sort(rows)])
+        labeled = labeled_from(
+            [LabeledPrompt(case.texts[i], (float(case.small[i]),), (float(case.large[i]),)) for i in np.sort(rows)]
+        )
         report = fit_own(labeled, seed=seed)
         chosen.append(f"{report.chosen}{'' if report.verdict == 'routing_pays' else ' (' + report.verdict + ')'}")
         if report.artifact is not None:

@@ -24,6 +24,7 @@ from shared_router.evaluation.metrics import Interval, apgr, paired_bootstrap
 from shared_router.knob import OperatingCurve
 from shared_router.records import JSON
 from shared_router.scorers import Scorer
+from shared_router.tables.labeled import LabeledPrompts, teachable
 from shared_router.training.fast_heads import (
     METHODS,
     Lesson,
@@ -35,7 +36,6 @@ from shared_router.training.fast_heads import (
     out_of_fold,
 )
 from shared_router.training.fit_default import PairOutcomes, logistic_calibrator, measured_curve
-from shared_router.training.labeled import LabeledPrompts
 
 __all__ = ["AUTO", "FitReport", "HeadResult", "VerdictWord", "fit_own", "own_calibrator", "own_curve", "simplest"]
 
@@ -122,9 +122,11 @@ def fit_own(
     Raises:
         HybridError: There is no such method.
         MissingExtraError: scikit-learn is not installed.
-        OutcomeError: The large model's mean quality is 0, so that no relative loss can be stated.
+        OutcomeError: The prompts cannot teach a router (see ``teachable``), or the large model's mean quality is 0, so
+            that no relative loss can be stated.
     """
     methods = _methods(method)
+    teachable(labeled)
     tell = advance or (lambda title: None)
     gap = _mean_interval(labeled.large - labeled.small)
     if gap.low <= 0.0:

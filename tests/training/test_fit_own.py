@@ -12,8 +12,8 @@ import pytest
 from shared_router.errors import HybridError, OutcomeError
 from shared_router.knob import Knob
 from shared_router.router import Router
+from shared_router.tables.labeled import LabeledPrompt, LabeledPrompts, labeled_from
 from shared_router.training.fit_own import FitReport, fit_own, own_calibrator, own_curve, simplest
-from shared_router.training.labeled import LabeledPrompts, labeled_from
 
 FILLERS = ("river", "table", "green", "seven", "window", "paper", "music", "stone")
 
@@ -26,7 +26,8 @@ def labeled(count: int = 240, seed: int = 0, *, noise: bool = False, large: floa
     for i in range(count):
         text = f"{' '.join(words[i])} {'integral' if hard[i] else 'greeting'} {i}"
         chance = 0.5 if noise else 0.15 if hard[i] else 0.85
-        rows.append((text, float(generator.random() < chance), float(generator.random() < large)))
+        small, better = float(generator.random() < chance), float(generator.random() < large)
+        rows.append(LabeledPrompt(text, (small,), (better,)))
     return labeled_from(rows)
 
 

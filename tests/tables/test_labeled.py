@@ -11,9 +11,20 @@ import pytest
 
 from shared_router.encoders.static import MAX_CHARS
 from shared_router.errors import OutcomeError
-from shared_router.training.labeled import MIN_ROWS, labeled_from, read_labeled
+from shared_router.tables.labeled import (
+    MIN_ROWS,
+    LabeledPrompt,
+    LabeledPrompts,
+    labeled_from,
+    read_labeled,
+    teachable,
+)
 
 GOOD = [{"prompt": f"question {i}", "small_quality": i % 2, "large_quality": 1} for i in range(MIN_ROWS)]
+
+
+def prompts(rows: list[tuple[str, float, float]]) -> LabeledPrompts:
+    return labeled_from([LabeledPrompt(prompt, (small,), (large,)) for prompt, small, large in rows])
 
 
 def jsonl(path: Path, rows: list[object]) -> Path:
@@ -114,13 +125,13 @@ def test_a_header_that_lacks_a_column(tmp_path: Path) -> None:
 
 def test_rows_of_one_prompt_are_merged() -> None:
     rows = [("a", 0.0, 1.0), ("a", 1.0, 1.0), *((f"b{i}", float(i % 2), 1.0) for i in range(MIN_ROWS))]
-    read = labeled_from(rows)
+    read = prompts(rows)
     assert (read.prompts[0], read.small[0], read.merged) == ("a", 0.5, 1)
 
 
 def test_long_prompts_are_counted() -> None:
     rows = [("a" * (MAX_CHARS + 1), 0.0, 1.0), *((f"b{i}", float(i % 2), 1.0) for i in range(MIN_ROWS))]
-    assert labeled_from(rows).clipped == 1
+    assert prompts(rows).clipped == 1
 
 
 @pytest.mark.parametrize(
@@ -128,15 +139,15 @@ def test_long_prompts_are_counted() -> None:
 )
 def test_one_class_only_is_refused(small: Callable[[int], float], way_out: str) -> None:
     with pytest.raises(OutcomeError, match=way_out):
-        labeled_from([(f"b{i}", small(i), 1.0) for i in range(MIN_ROWS)])
+        teachable(prompts([(f"b{i}", small(i), 1.0) for i in range(MIN_ROWS)]))
 
 
 def test_too_few_rows_are_refused_and_say_what_was_left_out(tmp_path: Path) -> None:
     with pytest.raises(OutcomeError, match=rf"39 different usable prompts.*needs {MIN_ROWS}"):
-        read_labeled(jsonl(tmp_path / "a.jsonl", [*GOOD[1:]]))
+        teachable(read_labeled(jsonl(tmp_path / "a.jsonl", [*GOOD[1:]])))
     with pytest.raises(OutcomeError, match=r"1 rows were left out; the first: .*line 1"):
-        read_labeled(jsonl(tmp_path / "a.jsonl", ["?", *GOOD[1:]]), skip_bad=True)
-    with pytest.raises(OutcomeError, match="0 different"):
+        teachable(read_labeled(jsonl(tmp_path / "a.jsonl", ["?", *GOOD[1:]]), skip_bad=True))
+    with pytest.raises(OutcomeError, match="no usable row"):
         read_labeled(jsonl(tmp_path / "empty.jsonl", []))
 
 
@@ -153,3 +164,13 @@ def test_what_is_no_file_of_a_known_format(tmp_path: Path) -> None:
 def test_qualities_are_arrays_of_floats(tmp_path: Path) -> None:
     read = read_labeled(jsonl(tmp_path / "a.jsonl", list(GOOD)))
     assert read.small.dtype == read.large.dtype == np.float64
+
+
+def test_samples_and_other_columns_are_kept_for_those_who_ask(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "small_quality": [0, 1], "large_quality": 1, "language": "qu"}, *GOOD]
+    read = read_labeled(jsonl(tmp_path / "a.jsonl", rows))
+    assert read.small_samples[0] == (0.0, 1.0)
+    assert read.columns["language"][:2] == ("qu", None)
+    part = read.part([1, 0])
+    assert (part.prompts[1], part.small_samples[1], part.columns["language"]) == ("a", (0.0, 1.0), (None, "qu"))
+    assert part.large.tolist() == [1.0, 1.0]

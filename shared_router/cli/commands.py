@@ -1,0 +1,8 @@
+"""All commands, registered by importing them in the order in which ``--help`` lists them."""
+
+from __future__ import annotations
+
+from shared_router.cli import fit, score
+from shared_router.cli.app import app
+
+__all__ = ["app", "fit", "score"]
