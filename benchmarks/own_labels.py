@@ -103,7 +103,7 @@ def own_scores(case: Case, limit: int | None, seed: int) -> tuple[Floats, list[s
         labeled = labeled_from(
             [LabeledPrompt(case.texts[i], (float(case.small[i]),), (float(case.large[i]),)) for i in np.sort(rows)]
         )
-        report = fit_own(labeled, seed=seed)
+        report = fit_own(labeled, held_out=0.0, seed=seed)
         chosen.append(f"{report.chosen}{'' if report.verdict == 'routing_pays' else ' (' + report.verdict + ')'}")
         if report.artifact is not None:
             scores[tested] = Router.from_artifact(report.artifact).difficulty([case.texts[i] for i in tested])

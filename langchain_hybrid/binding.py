@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
-from shared_router.knob import KNOB_NAMES, split_knob
+from shared_router.knob import KNOB_SETTINGS, split_knob
 from shared_router.records import Target
 
 __all__ = ["BOUND_KNOB", "REPLAY", "HybridBinding", "Leg", "Replay", "SchemaReplay", "ToolReplay", "bound_settings"]
@@ -130,9 +130,9 @@ def _merged(*configs: RunnableConfig | None) -> RunnableConfig:
     merged = merge_configs(*configs)
     for config in reversed(configs):
         settings = (config or {}).get("configurable") or {}
-        if any(settings.get(name) is not None for name in KNOB_NAMES):
-            kept = {key: value for key, value in merged["configurable"].items() if key not in KNOB_NAMES}
-            merged["configurable"] = {**kept, **{name: settings[name] for name in KNOB_NAMES if name in settings}}
+        if any(settings.get(name) is not None for name in KNOB_SETTINGS):
+            kept = {key: value for key, value in merged["configurable"].items() if key not in KNOB_SETTINGS}
+            merged["configurable"] = {**kept, **{name: settings[name] for name in KNOB_SETTINGS if name in settings}}
             break
     return merged
 

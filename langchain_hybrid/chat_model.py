@@ -66,10 +66,11 @@ from langchain_hybrid.results import (
     generation_chunk,
 )
 from langchain_hybrid.watch import AsyncLegWatch, LegWatch
-from shared_router.deciding import Decider, Fallback, RoutingRequest, may_fall_back
+from shared_router.deciding import Decider, Fallback, OnDrift, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision
 from shared_router.errors import HybridError
-from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob, knob_from, split_knob
+from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, KNOB_SETTINGS, Knob, knob_from, split_knob
+from shared_router.monitor import DriftMonitor
 from shared_router.records import TARGETS, Target
 from shared_router.router import Router, as_router
 from shared_router.settings import CurrentDecider, StickinessMode, check_settings
@@ -87,7 +88,8 @@ class HybridChatModel(BaseChatModel):
     event ``hybrid_decision`` tells it to callbacks as soon as it is made.
 
     The knob (at most one of ``quality``, ``max_drop``, ``large_share``, ``threshold``, ``route``) can be given here, in
-    ``config={"configurable": {"quality": 0.8}}``, bound, or at the call; each replaces those before it.
+    ``config={"configurable": {"quality": 0.8}}``, bound, or at the call; each replaces those before it, and a
+    ``confidence`` goes with the promise that it was given with.
 
     Args:
         small: The model that answers what is easy.
@@ -99,6 +101,12 @@ class HybridChatModel(BaseChatModel):
         large_share: Send at most this share of calls to the large model.
         threshold: The large model answers from this difficulty on.
         route: ``"small"`` or ``"large"``: no routing.
+        confidence: Keep the promise that ``quality`` or ``max_drop`` makes with at least this probability, in (0, 1),
+            certified on the router's calibration set (``hybrid-llm fit`` or ``calibrate``). Where no threshold has it,
+            the large model answers, with the reason "uncertified".
+        on_drift: What happens to promises once the traffic has left what they were calibrated on: ``"large"`` sends it
+            to the large model, a number is a ``quality`` to work at, ``"report"`` only says so in the decision. None is
+            ``"large"`` for promises with a confidence, else ``"report"``.
         on_router_error: The model that answers where the router fails.
         router_time_limit: Seconds that the router may take before it counts as failed; None for as long as it takes.
         fallback: Who is asked once where the chosen model fails before its first token: ``"large"`` where the small
@@ -129,11 +137,13 @@ class HybridChatModel(BaseChatModel):
     large_share: float | None = None
     threshold: float | None = None
     route: Target | None = None
+    confidence: float | None = None
     on_router_error: Target = "large"
     router_time_limit: float | None = None
     fallback: Fallback | None = None
     stickiness: StickinessMode = "per_call"
     switch_cost: float = 0.1
+    on_drift: OnDrift | None = None
     conversation: Conversation | None = Field(default=None, repr=False, exclude=True)
     judged: Judged | None = Field(default=None, repr=False, exclude=True)
     small_capabilities: Any = None
@@ -154,7 +164,7 @@ class HybridChatModel(BaseChatModel):
             return values
         for name in values:
             if name not in cls.model_fields:
-                if difflib.get_close_matches(name, KNOB_NAMES, n=1):
+                if difflib.get_close_matches(name, KNOB_SETTINGS, n=1):
                     knob_from({name: values[name]})
                 raise HybridError(
                     f"{name!r} is no setting of {cls.__name__}; what concerns a model, such as a temperature or a "
@@ -164,8 +174,8 @@ class HybridChatModel(BaseChatModel):
             if values.get(name) is not None:
                 raise HybridError(f"{name} on the router would have no effect; set it on small and large, one each")
         check_settings(values)
-        knob = knob_from({name: values.get(name) for name in KNOB_NAMES})
-        return {**values, knob.name: knob.value} if knob is not None else values
+        knob = knob_from({name: values.get(name) for name in KNOB_SETTINGS})
+        return {**values, **knob.settings} if knob is not None else values
 
     @field_validator("small", "large", mode="before")
     @classmethod
@@ -188,7 +198,12 @@ class HybridChatModel(BaseChatModel):
     @property
     def knob(self) -> Knob:
         """The wish that holds where a call says nothing."""
-        return knob_from({name: getattr(self, name) for name in KNOB_NAMES}) or DEFAULT_KNOB
+        return knob_from({name: getattr(self, name) for name in KNOB_SETTINGS}) or DEFAULT_KNOB
+
+    @property
+    def monitor(self) -> DriftMonitor | None:
+        """What watches whether the traffic is still that of the calibration set; None for a router without one."""
+        return self._decider.monitor
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
@@ -200,7 +215,7 @@ class HybridChatModel(BaseChatModel):
                 name=name,
                 description=f"hybrid-llm's {name} for this call; at most one of {', '.join(KNOB_NAMES)}",
             )
-            for name in KNOB_NAMES
+            for name in KNOB_SETTINGS
         ]
 
     # ── one call: read it, decide, plan ──
@@ -232,7 +247,12 @@ class HybridChatModel(BaseChatModel):
     @property
     def _decider(self) -> Decider:
         return self._current.under(
-            self.router, self.on_router_error, self.router_time_limit, self.stickiness, self.switch_cost
+            self.router,
+            self.on_router_error,
+            self.router_time_limit,
+            self.stickiness,
+            self.switch_cost,
+            self.on_drift,
         )
 
     def _request(self, call: Call) -> RoutingRequest:
@@ -683,7 +703,7 @@ class HybridChatModel(BaseChatModel):
         if tool_choice is not None:
             others["tool_choice"] = tool_choice
         bound = {REPLAY: ToolReplay(tuple(tools), others)}
-        return self.bind(**bound, **({knob.name: knob.value} if knob is not None else {}))
+        return self.bind(**bound, **(knob.settings if knob is not None else {}))
 
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
@@ -706,7 +726,7 @@ class HybridChatModel(BaseChatModel):
         refusals = [refusal for target in TARGETS if (refusal := self._refusal(replay, target)) is not None]
         if len(refusals) == len(TARGETS):
             raise refusals[0]
-        return self.bind(**{REPLAY: replay}, **({knob.name: knob.value} if knob is not None else {}))
+        return self.bind(**{REPLAY: replay}, **(knob.settings if knob is not None else {}))
 
     def _refusal(self, replay: Replay, target: Target) -> NotImplementedError | None:
         try:
@@ -746,7 +766,7 @@ class HybridChatModel(BaseChatModel):
             "small": {"_type": self.small._llm_type, **self.small._identifying_params},
             "large": {"_type": self.large._llm_type, **self.large._identifying_params},
             "router": self.router.router_id,
-            "knob": {self.knob.name: self.knob.value},
+            "knob": self.knob.settings,
         }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -761,7 +781,7 @@ class HybridChatModel(BaseChatModel):
         yield "small", model_name(self.small)
         yield "large", model_name(self.large)
         yield "router", self.router.router_id
-        yield self.knob.name, self.knob.value
+        yield from self.knob.settings.items()
 
 
 def _with_stop(kwargs: Mapping[str, Any], stop: list[str] | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from langchain_hybrid.messages import to_turns
 from shared_router.deciding import Decider, RoutingRequest
 from shared_router.decision import RoutingDecision
 from shared_router.errors import HybridError, MissingExtraError
-from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob, knob_from
+from shared_router.knob import DEFAULT_KNOB, KNOB_SETTINGS, Knob, knob_from
 from shared_router.records import Target, Turn
 from shared_router.router import Router, as_router
 from shared_router.settings import CurrentDecider, check_settings
@@ -45,6 +45,7 @@ class HybridDecisionModel(BaseDecisionModel):
         large_share: Send at most this share of calls to the large model.
         threshold: The large model is chosen from this difficulty on.
         route: ``"small"`` or ``"large"``: no routing.
+        confidence: Probability with which the promise of ``quality`` or ``max_drop`` is kept, in (0, 1).
         on_router_error: The model that is chosen where the router fails.
         router_time_limit: Seconds that the router may take; None for as long as it takes.
 
@@ -62,6 +63,7 @@ class HybridDecisionModel(BaseDecisionModel):
     large_share: float | None = None
     threshold: float | None = None
     route: Target | None = None
+    confidence: float | None = None
     on_router_error: Target = "large"
     router_time_limit: float | None = None
 
@@ -72,7 +74,7 @@ class HybridDecisionModel(BaseDecisionModel):
     def _check_settings(cls, values: Any) -> Any:
         if isinstance(values, dict):
             check_settings(values)
-            knob_from({name: values.get(name) for name in KNOB_NAMES})
+            knob_from({name: values.get(name) for name in KNOB_SETTINGS})
         return values
 
     @field_validator("router", mode="before")
@@ -104,7 +106,7 @@ class HybridDecisionModel(BaseDecisionModel):
                     f"{name!r} is no choice between the labels {self.small!r} and {self.large!r}; "
                     "name the labels of your models as small= and large="
                 )
-        knob: Knob = knob_from({name: getattr(self, name) for name in KNOB_NAMES}) or DEFAULT_KNOB
+        knob: Knob = knob_from({name: getattr(self, name) for name in KNOB_SETTINGS}) or DEFAULT_KNOB
         return [RoutingRequest(_query(state), knob)]
 
     def _response(self, questions: Mapping[str, Question], decisions: Sequence[RoutingDecision]) -> ClassifierResponse:

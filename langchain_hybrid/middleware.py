@@ -23,7 +23,7 @@ from langchain_hybrid.capabilities import KnownCapabilities
 from langchain_hybrid.messages import readable_by
 from langchain_hybrid.plan import knob_in, recipient
 from langchain_hybrid.request import Conversation, Judged, conversation_key, routing_request
-from shared_router.deciding import Decider, Fallback, RoutingRequest, may_fall_back
+from shared_router.deciding import Decider, Fallback, OnDrift, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision
 from shared_router.errors import HybridError, MissingExtraError
 from shared_router.knob import DEFAULT_KNOB, knob_from, split_knob
@@ -80,7 +80,10 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
         judged: A function of messages that returns the text to judge; without one it is the human's last ask.
         small_capabilities: What the small model can do, where its profile is silent or wrong.
         large_capabilities: The same for the large model.
-        **knob: At most one of ``quality``, ``max_drop``, ``large_share``, ``threshold``, ``route``.
+        on_drift: What happens to promises once the traffic has left what they were calibrated on, as for
+            ``HybridChatModel``.
+        **knob: At most one of ``quality``, ``max_drop``, ``large_share``, ``threshold``, ``route``; a ``confidence``
+            beside either of the first two.
 
     Raises:
         KnobError: Two knobs are given, or one is unknown, out of range or of the wrong type.
@@ -99,6 +102,7 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
         fallback: Fallback | None = None,
         stickiness: StickinessMode = "per_call",
         switch_cost: float = 0.1,
+        on_drift: OnDrift | None = None,
         conversation: Conversation | None = None,
         judged: Judged | None = None,
         small_capabilities: CapabilitiesLike = None,
@@ -116,6 +120,7 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
                 "fallback": fallback,
                 "stickiness": stickiness,
                 "switch_cost": switch_cost,
+                "on_drift": on_drift,
                 "conversation": conversation,
                 "judged": judged,
                 "small_capabilities": small_capabilities,
@@ -130,6 +135,7 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
         self.fallback: Fallback | None = fallback
         self.stickiness: StickinessMode = stickiness
         self.switch_cost = switch_cost
+        self.on_drift: OnDrift | None = on_drift
         self.conversation = conversation
         self.judged = judged
         self.small_capabilities = small_capabilities
@@ -187,7 +193,12 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
     @property
     def _decider(self) -> Decider:
         return self._current.under(
-            self.router, self.on_router_error, self.router_time_limit, self.stickiness, self.switch_cost
+            self.router,
+            self.on_router_error,
+            self.router_time_limit,
+            self.stickiness,
+            self.switch_cost,
+            self.on_drift,
         )
 
     def _asked(self, request: ModelRequest[Any]) -> RoutingRequest:

@@ -31,12 +31,12 @@ from llamaindex_hybrid.question import (
 )
 from shared_router.decision import RoutingDecision
 from shared_router.guards import Needs
-from shared_router.knob import KNOB_NAMES, Knob, knob_from
+from shared_router.knob import KNOB_SETTINGS, Knob, knob_from
 from shared_router.records import JSON
 
 __all__ = ["Plan", "Request", "from_messages", "from_prompt", "from_structured", "from_text", "from_tools"]
 
-OUR_KEYWORDS = frozenset({*KNOB_NAMES, "query", "conversation"})
+OUR_KEYWORDS = frozenset({*KNOB_SETTINGS, "query", "conversation"})
 """Keywords of a call that are for the router; all others belong to the chosen model."""
 
 

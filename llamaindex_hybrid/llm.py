@@ -40,10 +40,11 @@ from llamaindex_hybrid.planning import Planning
 from llamaindex_hybrid.saving import revived, without_secrets
 from llamaindex_hybrid.settings import Conversation, checked
 from llamaindex_hybrid.structured import HybridStructuredLLM
-from shared_router.deciding import Fallback
+from shared_router.deciding import Fallback, OnDrift
 from shared_router.errors import HybridError
 from shared_router.guards import Capabilities
-from shared_router.knob import KNOB_NAMES, Knob, knob_from
+from shared_router.knob import CONFIDENCE, KNOB_NAMES, KNOB_SETTINGS, Knob, knob_from
+from shared_router.monitor import DriftMonitor
 from shared_router.records import TARGETS, Target
 from shared_router.router import Router, RouterLike, as_router
 from shared_router.settings import CapabilitiesLike, CurrentDecider, StickinessMode, as_capabilities
@@ -58,9 +59,9 @@ class HybridLLM(FunctionCallingLLM, Planning):
 
     Stands wherever an LLM stands: ``Settings.llm``, query and chat engines, agents, extractors, evaluators. Every
     method takes the knob as a keyword for one call (``quality=``, ``max_drop=``, ``large_share=``, ``threshold=``,
-    ``route=``), ``query=`` for a text that is judged in place of the call's own, and ``conversation=`` for what the
-    conversation is known by; ``llamaindex_hybrid.query`` says the same for a block of code. The decision is on the
-    response, in ``additional_kwargs["hybrid"]``.
+    ``route=``, and ``confidence=`` beside a promise), ``query=`` for a text that is judged in place of the call's own,
+    and ``conversation=`` for what the conversation is known by; ``llamaindex_hybrid.query`` says the same for a block
+    of code. The decision is on the response, in ``additional_kwargs["hybrid"]``.
 
     Args:
         small: The small model.
@@ -71,6 +72,12 @@ class HybridLLM(FunctionCallingLLM, Planning):
         large_share: See ``shared_router.knob``.
         threshold: See ``shared_router.knob``.
         route: "small" or "large": no routing.
+        confidence: Keep the promise that ``quality`` or ``max_drop`` makes with at least this probability, in (0, 1),
+            certified on the router's calibration set (``hybrid-llm fit`` or ``calibrate``). Where no threshold has it,
+            the large model answers, with the reason "uncertified".
+        on_drift: What happens to promises once the traffic has left what they were calibrated on: "large" sends it to
+            the large model, a number is a ``quality`` to work at, "report" only says so in the decision. None is
+            "large" for promises with a confidence, else "report".
         on_router_error: The model that answers where the router cannot say, or not in time.
         router_time_limit: Seconds that the router may take; None for as long as it takes.
         fallback: Who is asked once where the chosen model fails before it has handed anything out: "large" if the small
@@ -103,11 +110,13 @@ class HybridLLM(FunctionCallingLLM, Planning):
     large_share: float | None = Field(default=None, description="Share of calls that may go to the large model.")
     threshold: float | None = Field(default=None, description="Raw cut on the difficulty.")
     route: Target | None = Field(default=None, description="'small' or 'large': no routing.")
+    confidence: float | None = Field(default=None, description="Probability with which a promise is kept.")
     on_router_error: Target = Field(default="large", description="Who answers where the router cannot say.")
     router_time_limit: float | None = Field(default=None, description="Seconds that the router may take.")
     fallback: Fallback | None = Field(default=None, description="Who is asked once where the chosen model fails.")
     stickiness: StickinessMode = Field(default="per_call", description="Whether conversations keep their model.")
     switch_cost: float = Field(default=0.1, description="What a switch costs, on the scale of the difficulty.")
+    on_drift: OnDrift | None = Field(default=None, description="What becomes of promises when the traffic drifts.")
     conversation: Conversation | None = Field(default=None, exclude=True, description="Names a call's conversation.")
     small_capabilities: Capabilities | None = Field(default=None, description="What the small model can do.")
     large_capabilities: Capabilities | None = Field(default=None, description="What the large model can do.")
@@ -130,11 +139,13 @@ class HybridLLM(FunctionCallingLLM, Planning):
         large_share: float | None = None,
         threshold: float | None = None,
         route: Target | None = None,
+        confidence: float | None = None,
         on_router_error: Target = "large",
         router_time_limit: float | None = None,
         fallback: Fallback | None = None,
         stickiness: StickinessMode = "per_call",
         switch_cost: float = 0.1,
+        on_drift: OnDrift | None = None,
         conversation: Conversation | None = None,
         small_capabilities: CapabilitiesLike = None,
         large_capabilities: CapabilitiesLike = None,
@@ -149,6 +160,7 @@ class HybridLLM(FunctionCallingLLM, Planning):
                 "large_share": large_share,
                 "threshold": threshold,
                 "route": route,
+                "confidence": confidence,
             }
         )
         resolved = as_router(router)
@@ -158,6 +170,7 @@ class HybridLLM(FunctionCallingLLM, Planning):
             "fallback": fallback,
             "stickiness": stickiness,
             "switch_cost": switch_cost,
+            "on_drift": on_drift,
             "conversation": conversation,
             "small_capabilities": small_capabilities,
             "large_capabilities": large_capabilities,
@@ -169,7 +182,7 @@ class HybridLLM(FunctionCallingLLM, Planning):
             router=router,
             context_share=context_share,
             **{name: checked(name, value) for name, value in settings.items()},
-            **({} if knob is None else {knob.name: knob.value}),
+            **({} if knob is None else knob.settings),
             **kwargs,
         )
         self._resolved = resolved
@@ -181,6 +194,11 @@ class HybridLLM(FunctionCallingLLM, Planning):
     def class_name(cls) -> str:
         """Name in serialised data."""
         return "hybrid_llm"
+
+    @property
+    def monitor(self) -> DriftMonitor | None:
+        """What watches whether the traffic is still that of the calibration set; None for a router without one."""
+        return self._decider.monitor
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -200,8 +218,10 @@ class HybridLLM(FunctionCallingLLM, Planning):
             self._hand_on(value)
         elif name in KNOB_NAMES and value is not None:
             value = Knob(cast("Any", name), value).value
-            for other in KNOB_NAMES:
+            for other in KNOB_SETTINGS:
                 super().__setattr__(other, None)
+        elif name == CONFIDENCE and value is not None:
+            value = replace(self._own_knob, confidence=value).confidence
         elif name == "router":
             self._resolved = as_router(value)
         else:
@@ -211,11 +231,13 @@ class HybridLLM(FunctionCallingLLM, Planning):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> HybridLLM:
         """A copy over the same models, with settings of its own that are checked like assigned ones."""
         settings = dict(update or {})
-        knob_from({name: value for name, value in settings.items() if name in KNOB_NAMES})
+        asked = {name: value for name, value in settings.items() if name in KNOB_SETTINGS}
+        knob_from(asked if set(asked) != {CONFIDENCE} else {**self._own_knob.settings, **asked})
         copy = super().model_copy(deep=deep)
         copy._current_decider = replace(copy._current_decider)
-        for name, value in settings.items():
-            setattr(copy, name, value)
+        # a knob takes the confidence of the one before it away, so that one that comes with it is set after it
+        for name in sorted(settings, key=lambda name: name == CONFIDENCE):
+            setattr(copy, name, settings[name])
         return copy
 
     def _hand_on(self, callback_manager: Any) -> None:
@@ -493,7 +515,7 @@ class HybridLLM(FunctionCallingLLM, Planning):
             ("small", model_name(self.small)),
             ("large", model_name(self.large)),
             ("router", self._resolved.router_id),
-            (knob.name, knob.value),
+            *knob.settings.items(),
         ]
 
 

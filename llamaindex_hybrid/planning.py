@@ -26,7 +26,7 @@ from llamaindex_hybrid.delegation import Delegating
 from llamaindex_hybrid.messages import Recipient
 from llamaindex_hybrid.needs import counted_by_host
 from llamaindex_hybrid.settings import Conversation
-from shared_router.deciding import Decider, Fallback, RoutingRequest, may_fall_back
+from shared_router.deciding import Decider, Fallback, OnDrift, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision, overridden
 from shared_router.guards import Call, Capabilities, Needs, Verdict, verdict
 from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob
@@ -62,6 +62,8 @@ class Planning(Delegating):
     fallback: Fallback | None
     stickiness: StickinessMode
     switch_cost: float
+    on_drift: OnDrift | None
+    confidence: float | None
     conversation: Conversation | None
     small_capabilities: Capabilities | None
     large_capabilities: Capabilities | None
@@ -115,9 +117,10 @@ class Planning(Delegating):
 
     @property
     def _own_knob(self) -> Knob:
+        # read at every call: knob_from checks what was checked when it was set
         for name in KNOB_NAMES:
             if (value := getattr(self, name)) is not None:
-                return Knob(name, value)
+                return Knob(name, value, self.confidence)
         return DEFAULT_KNOB
 
     def _capabilities(self, needs: Needs) -> dict[Target, Capabilities]:
@@ -159,7 +162,12 @@ class Planning(Delegating):
     @property
     def _decider(self) -> Decider:
         return self._current_decider.under(
-            self._resolved, self.on_router_error, self.router_time_limit, self.stickiness, self.switch_cost
+            self._resolved,
+            self.on_router_error,
+            self.router_time_limit,
+            self.stickiness,
+            self.switch_cost,
+            self.on_drift,
         )
 
     # who answers

@@ -191,7 +191,8 @@ def query(text: str | None = None, *, conversation: Hashable | None = None, **kn
     Args:
         text: The text to judge in every call in the block.
         conversation: What the conversation is known by, for a router with ``stickiness``.
-        knob: At most one of quality, max_drop, large_share, threshold, route.
+        knob: At most one of quality, max_drop, large_share, threshold, route; a confidence beside either of the first
+            two.
 
     Raises:
         KnobError: Two knobs, an unknown one, or a value that does not fit.

@@ -2,8 +2,8 @@
 
 A folder of two files:
 
-    router.json                      format version, scorer, calibration, operating curve, metadata, content hash
-    weights-<first of hash>.safetensors   the scorer's arrays
+    router.json                           format version, scorer, calibration, operating curve, metadata, content hash
+    weights-<first of hash>.safetensors   the scorer's arrays, and those of the calibration set if there is one
 
 Plain JSON and safetensors: reading one executes nothing. ``router.json`` names its weights file and is replaced last
 and atomically, so that a reader finds the old artifact or the new one, never a mixture.
@@ -20,8 +20,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from shared_router.calibration import LogisticCalibrator
-from shared_router.errors import ArtifactFormatError, ArtifactHashError, ArtifactNotFoundError, ArtifactVersionError
+from shared_router.calibration import Calibrator, calibrator_from
+from shared_router.calibration_set import CalibrationSet
+from shared_router.errors import (
+    ArtifactFormatError,
+    ArtifactHashError,
+    ArtifactNotFoundError,
+    ArtifactVersionError,
+    OutcomeError,
+)
 from shared_router.knob import OperatingCurve
 from shared_router.records import JSON
 
@@ -34,6 +41,9 @@ __all__ = ["FORMAT_VERSION", "MANIFEST", "Artifact"]
 FORMAT = "hybrid-llm-router"
 FORMAT_VERSION = 1
 MANIFEST = "router.json"
+SET_PREFIX = "calibration_set."
+"""Of the calibration set's arrays among the scorer's."""
+SET_ARRAYS = ("difficulty", "small", "large")
 
 Part = TypeVar("Part")
 
@@ -51,6 +61,8 @@ class Artifact:
         curve: What each cut costs and keeps.
         own_pair: True if the curve was measured on the very pair of models that the router serves.
         metadata: What people want to know: training data, date, figures. Not read by the code.
+        calibration_set: Queries of the user's own traffic on which promises are certified and drift is noticed; None
+            where there are none.
         content_hash: sha256 over all of the above; empty until saved or loaded.
     """
 
@@ -58,10 +70,11 @@ class Artifact:
     scorer_kind: str
     scorer_config: Mapping[str, JSON]
     tensors: Mapping[str, npt.NDArray[np.generic]]
-    calibration: LogisticCalibrator
+    calibration: Calibrator
     curve: OperatingCurve
     own_pair: bool
     metadata: Mapping[str, JSON] = field(default_factory=dict)
+    calibration_set: CalibrationSet | None = None
     content_hash: str = ""
 
     def save(self, path: str | os.PathLike[str]) -> Artifact:
@@ -77,7 +90,8 @@ class Artifact:
 
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        weights = tensors_to_bytes({key: self.tensors[key] for key in sorted(self.tensors)})
+        tensors = {**self.tensors, **_set_tensors(self.calibration_set)}
+        weights = tensors_to_bytes({key: tensors[key] for key in sorted(tensors)})
         weights_hash = hashlib.sha256(weights).hexdigest()
         weights_name = f"weights-{weights_hash[:12]}.safetensors"
         body = {
@@ -85,7 +99,7 @@ class Artifact:
             "format_version": FORMAT_VERSION,
             "name": self.name,
             "scorer": {"kind": self.scorer_kind, "config": dict(self.scorer_config)},
-            "calibration": {"slope": self.calibration.slope, "intercept": self.calibration.intercept},
+            "calibration": self.calibration.to_state(),
             "curve": {
                 "thresholds": list(self.curve.thresholds),
                 "large_share": list(self.curve.large_share),
@@ -96,6 +110,8 @@ class Artifact:
             "metadata": dict(self.metadata),
             "weights": {"file": weights_name, "sha256": weights_hash},
         }
+        if self.calibration_set is not None:
+            body["calibration_set"] = {"quality_range": list(self.calibration_set.quality_range)}
         content_hash = _hash(body)
         manifest = (
             json.dumps({**body, "content_hash": content_hash}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -132,19 +148,37 @@ class Artifact:
         try:
             weights, scorer = _part(document, "weights", dict), _part(document, "scorer", dict)
             curve = _part(document, "curve", dict)
+            tensors = _tensors(manifest_path.parent, _part(weights, "file", str), _part(weights, "sha256", str))
             return cls(
                 name=_part(document, "name", str),
                 scorer_kind=_part(scorer, "kind", str),
                 scorer_config=_part(scorer, "config", dict),
-                tensors=_tensors(manifest_path.parent, _part(weights, "file", str), _part(weights, "sha256", str)),
-                calibration=LogisticCalibrator(**_part(document, "calibration", dict)),
+                tensors={name: array for name, array in tensors.items() if not name.startswith(SET_PREFIX)},
+                calibration=calibrator_from(_part(document, "calibration", dict)),
                 curve=OperatingCurve(**{column: tuple(map(float, values)) for column, values in curve.items()}),
                 own_pair=_part(document, "own_pair", bool),
                 metadata=_part(document, "metadata", dict),
+                calibration_set=_calibration_set(document, tensors),
                 content_hash=found,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OutcomeError) as error:
             raise _damaged(manifest_path, f"{type(error).__name__}: {error}") from error
+
+
+def _set_tensors(calibration_set: CalibrationSet | None) -> dict[str, npt.NDArray[np.generic]]:
+    if calibration_set is None:
+        return {}
+    return {f"{SET_PREFIX}{name}": getattr(calibration_set, name) for name in SET_ARRAYS}
+
+
+def _calibration_set(
+    document: Mapping[str, object], tensors: Mapping[str, npt.NDArray[np.generic]]
+) -> CalibrationSet | None:
+    if "calibration_set" not in document:
+        return None
+    low, high = map(float, _part(_part(document, "calibration_set", dict), "quality_range", list))
+    arrays = {name: tensors[f"{SET_PREFIX}{name}"].astype("float64") for name in SET_ARRAYS}
+    return CalibrationSet(**arrays, quality_range=(low, high))
 
 
 def _part(document: Mapping[str, object], key: str, kind: type[Part]) -> Part:

@@ -7,11 +7,13 @@ takes too long, which model a conversation has settled on, and whether scoring i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
@@ -20,11 +22,13 @@ from shared_router.conversations import Conversations
 from shared_router.decision import RoutingDecision, overridden
 from shared_router.errors import KnobError
 from shared_router.guards import Call, Capabilities, Needs, Stickiness, Verdict, verdict
-from shared_router.knob import DEFAULT_KNOB, Knob
+from shared_router.knob import ALWAYS_LARGE, DEFAULT_KNOB, Knob, OperatingPoint
+from shared_router.monitor import DriftMonitor
+from shared_router.query import query_text
 from shared_router.records import Target, Turn
 from shared_router.router import Router
 
-__all__ = ["Decider", "Fallback", "RoutingRequest", "may_fall_back"]
+__all__ = ["Decider", "Fallback", "OnDrift", "RoutingRequest", "may_fall_back"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +37,16 @@ Value = TypeVar("Value")
 Fallback: TypeAlias = Literal["large", "other"]
 """Who is asked once where the chosen model fails: the large model if the small one did, or either for the other."""
 
+OnDrift: TypeAlias = Literal["large", "report"] | float
+"""What becomes of promises once the traffic has drifted: all to the large model, a word in the decision, or a
+``quality`` to work at until the router is calibrated again."""
+
 SLOW_SCORING = 0.001
 """Seconds from which scoring leaves the event loop; the hop to a thread costs a tenth of that."""
 
-SETTLING = frozenset({"score", "switch_cost"})
+REMEMBERED_TEXTS = 1000
+
+SETTLING = frozenset({"score", "switch_cost", "uncertified", "drift"})
 """Reasons that settle a conversation on a model; what a guard demands is an exception, and the next turn forgets it."""
 
 ONLY_ONE_CAN = frozenset({"forced", "modality", "tools", "structured_output", "context_window"})
@@ -62,6 +72,24 @@ class RoutingRequest:
     conversation: Hashable | None = None
 
 
+class _RecentTexts:
+    """Hashes of the texts judged last, never the texts: an agent asks about one query with every step of its loop."""
+
+    def __init__(self) -> None:
+        self._hashes: OrderedDict[int, None] = OrderedDict()
+
+    def first_time(self, text: str) -> bool:
+        """Whether a text is not among the last ``REMEMBERED_TEXTS``."""
+        key = hash(text)
+        new = key not in self._hashes
+        self._hashes[key] = None
+        if len(self._hashes) > REMEMBERED_TEXTS:
+            # another thread may have taken the last one
+            with contextlib.suppress(KeyError):
+                self._hashes.popitem(last=False)
+        return new
+
+
 @dataclass(slots=True)
 class Decider:
     """Asks a router on behalf of a plug-in.
@@ -72,7 +100,10 @@ class Decider:
         time_limit: Seconds that scoring may take; None for as long as it takes. A scorer that is still busy then goes
             on in the background, unheard.
         stickiness: Whether conversations keep their model.
+        on_drift: What becomes of promises once the traffic has drifted; None for all to the large model where they were
+            certified, and a word in the decision where they were not.
         conversations: Which model each conversation has settled on.
+        monitor: Watches whether the traffic is still that of the calibration set; None where there is none.
         seconds_per_text: How long scoring took last; infinite at first, so that a slow scorer never holds up the event
             loop.
     """
@@ -81,7 +112,10 @@ class Decider:
     on_router_error: Target = "large"
     time_limit: float | None = None
     stickiness: Stickiness = field(default_factory=Stickiness)
+    on_drift: OnDrift | None = None
     conversations: Conversations = field(default_factory=Conversations)
+    monitor: DriftMonitor | None = None
+    _heard: _RecentTexts = field(default_factory=_RecentTexts)
     seconds_per_text: float = math.inf
 
     def decide(self, requests: Sequence[RoutingRequest]) -> list[RoutingDecision]:
@@ -98,7 +132,7 @@ class Decider:
         """
         begin = time.perf_counter()
         calls = [self._call(request) for request in requests]
-        decisions = self._in_time([request.query for request in requests], calls)
+        decisions = self._watched(requests, self._in_time([request.query for request in requests], calls))
         for request, decision in zip(requests, decisions, strict=True):
             if decision.reason in SETTLING:
                 self.conversations.remember(request.conversation, decision.target)
@@ -120,6 +154,39 @@ class Decider:
             previous=self.conversations.previous(request.conversation),
             stickiness=self.stickiness,
         )
+
+    def _watched(self, requests: Sequence[RoutingRequest], decisions: list[RoutingDecision]) -> list[RoutingDecision]:
+        """The decisions as they stand in traffic that may have drifted; what was scored is counted."""
+        monitor = self.monitor
+        if monitor is None:
+            return decisions
+        before = monitor.drifted
+        new = [
+            (decision.difficulty, decision)
+            for request, decision in zip(requests, decisions, strict=True)
+            if decision.difficulty is not None and self._heard.first_time(query_text(request.query))
+        ]
+        monitor.observe(
+            [difficulty for difficulty, _ in new],
+            [decision.target == "large" for _, decision in new],
+            [decision.large_share for _, decision in new],
+        )
+        if not monitor.drifted:
+            return decisions
+        if not before:
+            logger.warning(
+                "%r: the difficulties of the traffic are no longer those it was calibrated on; what it promises does "
+                "not hold until it is calibrated again (hybrid-llm calibrate)",
+                self.router,
+            )
+        return [decision.after_drift(self._safer(decision)) for decision in decisions]
+
+    def _safer(self, decision: RoutingDecision) -> OperatingPoint | None:
+        by_default: OnDrift = "large" if decision.knob.confidence is not None else "report"
+        wish = by_default if self.on_drift is None else self.on_drift
+        if wish == "report":
+            return None
+        return ALWAYS_LARGE if wish == "large" else self.router.operating_point(Knob("quality", wish))
 
     def _in_time(self, queries: Sequence[str | Sequence[Turn]], calls: Sequence[Call]) -> list[RoutingDecision]:
         if self.time_limit is None:

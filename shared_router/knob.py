@@ -8,7 +8,9 @@ A knob is one wish in the user's own terms; exactly one can be given at a time:
     threshold    the raw cut on the difficulty, for experts
     route        "small" or "large": no routing at all for this call
 
-The first three are turned into a threshold by looking them up on a measured operating curve.
+The first three are turned into a threshold by looking them up on a measured operating curve. To the first two, which
+are promises, ``confidence`` may be added: then the threshold is one that keeps the promise with at least that
+probability, whatever the traffic looks like (``shared_router.certificate``), instead of one that kept it on a sample.
 """
 
 from __future__ import annotations
@@ -25,9 +27,14 @@ from shared_router.errors import ArtifactFormatError, KnobError
 from shared_router.records import TARGETS, Target
 
 __all__ = [
+    "ALWAYS_LARGE",
+    "ALWAYS_SMALL",
+    "CONFIDENCE",
     "DEFAULT_KNOB",
     "KNOB_NAMES",
+    "KNOB_SETTINGS",
     "NEVER_LARGE",
+    "PROMISES",
     "Knob",
     "KnobName",
     "OperatingCurve",
@@ -39,6 +46,13 @@ __all__ = [
 
 KnobName: TypeAlias = Literal["quality", "max_drop", "large_share", "threshold", "route"]
 KNOB_NAMES: tuple[KnobName, ...] = get_args(KnobName)
+
+CONFIDENCE = "confidence"
+KNOB_SETTINGS: tuple[str, ...] = (*KNOB_NAMES, CONFIDENCE)
+"""Everything that belongs to a knob where it is given as keywords."""
+
+PROMISES = frozenset({"quality", "max_drop"})
+"""Knobs that say what is kept, and so can be kept or broken."""
 
 NEVER_LARGE = math.nextafter(1.0, 2.0)
 """The threshold that no difficulty in [0, 1] reaches."""
@@ -58,6 +72,16 @@ def _share(name: str, value: object) -> float:
     return number
 
 
+def _confidence(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise KnobError(f"confidence is a number between 0 and 1, got {value!r} of type {type(value).__name__}")
+    number = float(value)
+    if not 0.0 < number < 1.0:
+        hint = f"; for {number:g} % write confidence={number / 100:g}" if 1.0 < number < 100.0 else ""
+        raise KnobError(f"confidence lies between 0 and 1, without the ends, got {number:g}{hint}")
+    return number
+
+
 def _unknown(name: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), list(known), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -71,18 +95,26 @@ class Knob:
     Attributes:
         name: Which of the five ways to say it.
         value: A number in [0, 1], or "small" / "large" for ``route``.
+        confidence: Probability with which a promise (``quality``, ``max_drop``) shall be kept, in (0, 1); None for what
+            was measured on a sample and nothing more.
 
     Raises:
-        KnobError: The name is unknown, or the value is out of range, NaN or of the wrong type.
+        KnobError: The name is unknown, or a value is out of range, NaN or of the wrong type, or of a knob that promises
+            nothing a confidence is given.
     """
 
     name: KnobName
     value: float | Target
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         """Check name and value, and store the number as a plain float."""
         if self.name not in KNOB_NAMES:
             raise KnobError(_unknown(self.name, KNOB_NAMES))
+        if self.confidence is not None:
+            if self.name not in PROMISES:
+                raise KnobError(f"a confidence goes with a promise, quality or max_drop; {self.name} promises nothing")
+            object.__setattr__(self, "confidence", _confidence(self.confidence))
         if self.name == "route":
             if self.value not in TARGETS:
                 raise KnobError(f'route is "small" or "large", got {self.value!r}')
@@ -94,6 +126,12 @@ class Knob:
         """The model that this knob demands, or None if it leaves the choice open."""
         return cast("Target", self.value) if self.name == "route" else None
 
+    @property
+    def settings(self) -> dict[str, float | Target]:
+        """The knob as keywords, from which ``knob_from`` makes the same one."""
+        said: dict[str, float | Target] = {self.name: self.value}
+        return said if self.confidence is None else {**said, CONFIDENCE: self.confidence}
+
 
 DEFAULT_KNOB = Knob("quality", 0.9)
 """What holds where the user says nothing."""
@@ -103,23 +141,27 @@ def knob_from(settings: Mapping[str, object]) -> Knob | None:
     """The one knob among keyword settings.
 
     Args:
-        settings: Knob names to values; a value of None means "not given".
+        settings: Knob names, or "confidence", to values; a value of None means "not given".
 
     Returns:
         The knob, or None if none is given.
 
     Raises:
-        KnobError: A name is no knob, two knobs are given at once, or a value does not fit.
+        KnobError: A name is no knob, two knobs are given at once, a confidence without a promise, or a value does not
+            fit.
     """
     for name in settings:
-        if name not in KNOB_NAMES:
-            raise KnobError(_unknown(name, KNOB_NAMES))
+        if name not in KNOB_SETTINGS:
+            raise KnobError(_unknown(name, KNOB_SETTINGS))
     given = {name: value for name, value in settings.items() if value is not None}
+    confidence = given.pop(CONFIDENCE, None)
     if len(given) > 1:
         said = ", ".join(f"{name}={value!r}" for name, value in given.items())
         raise KnobError(f"say it in one way only: {said} were given together; keep one of them")
     for name, value in given.items():
-        return Knob(cast("KnobName", name), cast("float", value))
+        return Knob(cast("KnobName", name), cast("float", value), cast("float | None", confidence))
+    if confidence is not None:
+        raise KnobError("confidence says how surely a promise is kept: give quality or max_drop beside it")
     return None
 
 
@@ -137,18 +179,18 @@ def split_knob(settings: Mapping[str, object]) -> tuple[Knob | None, dict[str, o
     """
     if not settings:  # most calls: looking for knobs costs some microseconds
         return None, {}
-    knob = knob_from({name: value for name, value in settings.items() if name in KNOB_NAMES})
-    others = {name: value for name, value in settings.items() if name not in KNOB_NAMES}
+    knob = knob_from({name: value for name, value in settings.items() if name in KNOB_SETTINGS})
+    others = {name: value for name, value in settings.items() if name not in KNOB_SETTINGS}
     for name in others:
         if _is_misspelt(name):
-            raise KnobError(_unknown(name, KNOB_NAMES))
+            raise KnobError(_unknown(name, KNOB_SETTINGS))
     return knob, others
 
 
 @functools.lru_cache(maxsize=1024)
 def _is_misspelt(name: str) -> bool:
     # of a model's own arguments none comes near; "route" is left out, since others may well have a "router"
-    names = [knob for knob in KNOB_NAMES if knob != "route"]
+    names = [knob for knob in KNOB_SETTINGS if knob != "route"]
     return bool(difflib.get_close_matches(name, names, n=1, cutoff=0.8))
 
 
@@ -160,11 +202,14 @@ class OperatingPoint:
         threshold: The large model is chosen iff difficulty ≥ threshold; in [0, NEVER_LARGE].
         large_share: Share of calls that went to the large model where the curve was measured; None without a curve.
         quality: PGR measured there; None without a curve.
+        certificate: Whether a certificate holds for the threshold ("certified"), was asked for and cannot be given, so
+            that all goes to the large model ("uncertified"), or was not asked for ("").
     """
 
     threshold: float
     large_share: float | None = None
     quality: float | None = None
+    certificate: Literal["certified", "uncertified", ""] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +251,8 @@ class OperatingCurve:
         return OperatingPoint(self.thresholds[index], self.large_share[index], self.quality[index])
 
 
-_ALWAYS_SMALL = OperatingPoint(NEVER_LARGE, large_share=0.0, quality=0.0)
-_ALWAYS_LARGE = OperatingPoint(0.0, large_share=1.0, quality=1.0)
+ALWAYS_SMALL = OperatingPoint(NEVER_LARGE, large_share=0.0, quality=0.0)
+ALWAYS_LARGE = OperatingPoint(0.0, large_share=1.0, quality=1.0)
 
 
 def operating_point(knob: Knob, curve: OperatingCurve | None) -> OperatingPoint:
@@ -220,7 +265,8 @@ def operating_point(knob: Knob, curve: OperatingCurve | None) -> OperatingPoint:
     cannot be looked up.
 
     Args:
-        knob: The wish; not ``route``, which needs no operating point.
+        knob: The wish; not ``route``, which needs no operating point. Its confidence is not looked at: what a curve
+            says is measured, not certified.
         curve: The measured curve, or None.
 
     Raises:
@@ -242,13 +288,13 @@ def operating_point(knob: Knob, curve: OperatingCurve | None) -> OperatingPoint:
         return _largest_within(curve, value)
     if knob.name == "quality":
         if value == 0.0:
-            return _ALWAYS_SMALL
-        return next((curve.point(i) for i, kept in enumerate(curve.quality) if kept >= value), _ALWAYS_LARGE)
-    return next((curve.point(i) for i, lost in enumerate(curve.drop) if lost <= value), _ALWAYS_LARGE)
+            return ALWAYS_SMALL
+        return next((curve.point(i) for i, kept in enumerate(curve.quality) if kept >= value), ALWAYS_LARGE)
+    return next((curve.point(i) for i, lost in enumerate(curve.drop) if lost <= value), ALWAYS_LARGE)
 
 
 def _largest_within(curve: OperatingCurve, budget: float) -> OperatingPoint:
     if budget >= 1.0:
-        return _ALWAYS_LARGE
+        return ALWAYS_LARGE
     within = [i for i, share in enumerate(curve.large_share) if share <= budget]
-    return curve.point(within[-1]) if within else _ALWAYS_SMALL
+    return curve.point(within[-1]) if within else ALWAYS_SMALL

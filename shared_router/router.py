@@ -6,18 +6,27 @@ guards → query_text → score → calibrate → operating point → decide
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from shared_router.artifact import Artifact
-from shared_router.calibration import LogisticCalibrator
+from shared_router.calibration import Calibrator
+from shared_router.calibration_set import CalibrationSet
 from shared_router.decision import RoutingDecision, decide, overridden
-from shared_router.errors import ScoreError
+from shared_router.errors import KnobError, OutcomeError, ScoreError
 from shared_router.guards import Call, verdict
-from shared_router.knob import DEFAULT_KNOB, Knob, OperatingCurve, operating_point
+from shared_router.knob import (
+    ALWAYS_LARGE,
+    DEFAULT_KNOB,
+    Knob,
+    OperatingCurve,
+    OperatingPoint,
+    operating_point,
+)
 from shared_router.query import query_text
 from shared_router.records import Turn
 from shared_router.scorers import Scorer, scorer_class
@@ -26,7 +35,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["DifficultyFunction", "Router", "RouterLike", "as_router"]
+    from shared_router.certificate import CertifiedThreshold
+
+__all__ = ["DEFAULT_ROUTER", "DifficultyFunction", "Router", "RouterLike", "as_router"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_ROUTER = Path(__file__).parent / "default_router"
+"""Folder of the embedded router's artifact."""
 
 
 class DifficultyFunction(Protocol):
@@ -41,7 +57,7 @@ class DifficultyFunction(Protocol):
 @dataclass(frozen=True, slots=True)
 class _CalibratedScorer:
     scorer: Scorer
-    calibration: LogisticCalibrator
+    calibration: Calibrator
 
     def __call__(self, texts: Sequence[str], /) -> npt.NDArray[np.float64]:
         return self.calibration.probability(self.scorer.score(texts))
@@ -67,6 +83,7 @@ class Router:
         curve: The measured operating curve; None for a plain function.
         router_id: Names the router in every decision.
         own_pair: True if the curve was measured on the pair of models that is served.
+        calibration_set: Queries of that pair on which promises are certified; None where there are none.
     """
 
     def __init__(
@@ -76,8 +93,13 @@ class Router:
         curve: OperatingCurve | None,
         router_id: str,
         own_pair: bool = False,
+        calibration_set: CalibrationSet | None = None,
     ) -> None:
         self._difficulty = difficulty
+        # worked out once each; which thread does it does not matter, the result is the same
+        self._certificates: dict[Knob, CertifiedThreshold] = {}
+        self._certified_points: dict[Knob, OperatingPoint] = {}
+        self.calibration_set = calibration_set
         self.curve = curve
         self.router_id = router_id
         self.own_pair = own_pair and curve is not None
@@ -109,6 +131,7 @@ class Router:
             curve=artifact.curve,
             router_id=f"{artifact.name}@{artifact.content_hash[:12] or 'unsaved'}",
             own_pair=artifact.own_pair,
+            calibration_set=artifact.calibration_set,
         )
 
     @classmethod
@@ -150,6 +173,70 @@ class Router:
             raise ScoreError(f"{self.router_id} returned {bad!r}; a difficulty is a number in [0, 1]")
         return scores
 
+    def certificate(self, knob: Knob) -> CertifiedThreshold | None:
+        """What can be promised with a confidence on the router's calibration set.
+
+        Worked out once a knob, in some milliseconds for some hundred queries, and remembered.
+
+        Args:
+            knob: ``quality`` or ``max_drop`` with a confidence.
+
+        Returns:
+            The certified threshold, or why there is none; None for a router without a calibration set.
+
+        Raises:
+            KnobError: The knob has no confidence.
+            OutcomeError: The promise cannot be stated for these qualities, such as a relative drop where they have both
+                signs.
+        """
+        if knob.confidence is None:
+            raise KnobError(f"{knob.name}={knob.value!r} has no confidence; say Knob(..., confidence=0.95)")
+        if self.calibration_set is None:
+            return None
+        if knob not in self._certificates:
+            from shared_router.certificate import certified_threshold  # loads numpy
+
+            known = self.calibration_set
+            self._certificates[knob] = certified_threshold(
+                known.difficulty,
+                known.small,
+                known.large,
+                quality_range=known.quality_range,
+                confidence=knob.confidence,
+                **{knob.name: knob.value},  # type: ignore[arg-type]  # a promise's value is a number
+            )
+        return self._certificates[knob]
+
+    def operating_point(self, knob: Knob) -> OperatingPoint:
+        """Where the router works under a knob.
+
+        Args:
+            knob: The wish; not ``route``.
+
+        Returns:
+            The measured point, or, with a confidence, the certified one; where none can be certified, all goes to the
+            large model.
+
+        Raises:
+            KnobError: The knob cannot be granted by this kind of router, or is ``route``.
+        """
+        if knob.confidence is None:
+            return operating_point(knob, self.curve)
+        if knob not in self._certified_points:
+            self._certified_points[knob] = self._certified_point(knob)
+        return self._certified_points[knob]
+
+    def _certified_point(self, knob: Knob) -> OperatingPoint:
+        try:
+            certificate = self.certificate(knob)
+        except OutcomeError as error:
+            raise KnobError(f"{knob.name} cannot be certified for these qualities: {error}") from error
+        if certificate is not None and certificate.threshold is not None:
+            return OperatingPoint(certificate.threshold, certificate.large_share, certificate="certified")
+        reason = certificate.reason if certificate else "the router was not calibrated on queries of your own models"
+        logger.warning("%s: all calls go to the large model: %s", self.router_id, reason)
+        return replace(ALWAYS_LARGE, certificate="uncertified")
+
     def route(self, query: str | Sequence[Turn], knob: Knob = DEFAULT_KNOB) -> RoutingDecision:
         """Which model shall answer.
 
@@ -178,9 +265,7 @@ class Router:
         """
         known = [Call(call) if isinstance(call, Knob) else call for call in calls]
         verdicts = [verdict(call) for call in known]
-        points = [
-            None if word else operating_point(call.knob, self.curve) for word, call in zip(verdicts, known, strict=True)
-        ]
+        points = [None if word else self.operating_point(call.knob) for word, call in zip(verdicts, known, strict=True)]
         texts = [query_text(query) for query, point in zip(queries, points, strict=True) if point is not None]
         scores = iter(self.difficulty(texts).tolist())
         decisions = []
@@ -194,7 +279,7 @@ class Router:
 
 @functools.cache
 def _default() -> Router:
-    return Router.load(Path(__file__).parent / "default_router")
+    return Router.load(DEFAULT_ROUTER)
 
 
 RouterLike: TypeAlias = "Router | Callable[[str], float] | str | os.PathLike[str] | None"

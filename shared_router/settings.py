@@ -7,13 +7,23 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
 from shared_router.conversations import Conversations
-from shared_router.deciding import Decider, Fallback
-from shared_router.errors import HybridError
+from shared_router.deciding import Decider, Fallback, OnDrift
+from shared_router.errors import HybridError, KnobError
 from shared_router.guards import MODALITIES, Capabilities, Modality, Stickiness
+from shared_router.knob import Knob
+from shared_router.monitor import DriftMonitor, reference_histogram
 from shared_router.records import TARGETS, Target
 from shared_router.router import Router
 
-__all__ = ["CapabilitiesLike", "CurrentDecider", "StickinessMode", "as_capabilities", "check_settings", "checked"]
+__all__ = [
+    "CapabilitiesLike",
+    "CurrentDecider",
+    "StickinessMode",
+    "as_capabilities",
+    "check_settings",
+    "checked",
+    "drift_monitor",
+]
 
 StickinessMode: TypeAlias = Literal["per_call", "sticky", "switch_cost"]
 
@@ -96,6 +106,15 @@ def _fallback(name: str, value: Any) -> Any:
     return value
 
 
+def _on_drift(name: str, value: Any) -> Any:
+    if value is None or value in ("large", "report"):
+        return value
+    try:
+        return Knob("quality", value).value
+    except KnobError as error:
+        raise HybridError(f'{name} is "large", "report", a quality from 0 to 1, or None, got {value!r}') from error
+
+
 def _function(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise HybridError(f"{name} is a function, or None, got {value!r}")
@@ -112,6 +131,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "fallback": _fallback,
     "stickiness": lambda name, value: Stickiness(value).mode,
     "switch_cost": lambda name, value: Stickiness(cost=value).cost,
+    "on_drift": _on_drift,
     "conversation": _function,
     "judged": _function,
     "small_capabilities": _capabilities,
@@ -121,9 +141,14 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
 
 @dataclass(slots=True)
 class CurrentDecider:
-    """The decider for the settings that hold now; made anew when one was reassigned, with the same memory."""
+    """The decider for the settings that hold now; made anew when one was reassigned, with the same memory.
+
+    What conversations settled on is kept as long as the model lives, what the traffic looked like as long as its
+    router.
+    """
 
     _conversations: Conversations = field(default_factory=Conversations)
+    _monitored: tuple[Router, DriftMonitor | None] | None = None
     _made: tuple[tuple[Any, ...], Decider] | None = None
 
     def under(
@@ -133,6 +158,7 @@ class CurrentDecider:
         router_time_limit: float | None,
         stickiness: StickinessMode,
         switch_cost: float,
+        on_drift: OnDrift | None = None,
     ) -> Decider:
         """The decider under these settings, the one made before if they are the same.
 
@@ -142,11 +168,27 @@ class CurrentDecider:
             router_time_limit: Seconds that the router may take.
             stickiness: Whether conversations keep their model.
             switch_cost: What a switch costs, on the scale of the difficulty.
+            on_drift: What becomes of promises once the traffic has drifted.
         """
-        settings = (router, on_router_error, router_time_limit, stickiness, switch_cost)
+        settings = (router, on_router_error, router_time_limit, stickiness, switch_cost, on_drift)
         made = self._made
         if made is None or made[0] != settings:
             kept = Stickiness(stickiness, switch_cost)
-            made = (settings, Decider(router, on_router_error, router_time_limit, kept, self._conversations))
+            decider = Decider(
+                router, on_router_error, router_time_limit, kept, on_drift, self._conversations, self.monitor(router)
+            )
+            made = (settings, decider)
             self._made = made
         return made[1]
+
+    def monitor(self, router: Router) -> DriftMonitor | None:
+        """What watches the traffic of a router; None for one without a calibration set, which has nothing to leave."""
+        if self._monitored is None or self._monitored[0] is not router:
+            self._monitored = (router, drift_monitor(router))
+        return self._monitored[1]
+
+
+def drift_monitor(router: Router) -> DriftMonitor | None:
+    """A fresh monitor of the traffic of a router; None for one without a calibration set."""
+    known = router.calibration_set
+    return None if known is None else DriftMonitor(reference_histogram(known.difficulty.tolist()))

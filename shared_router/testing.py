@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shared_router.calibration_set import CalibrationSet
 from shared_router.knob import NEVER_LARGE, OperatingCurve
 from shared_router.router import Router
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["BrokenDifficulty", "TableDifficulty", "linear_curve", "table_router"]
+__all__ = ["BrokenDifficulty", "TableDifficulty", "linear_calibration_set", "linear_curve", "table_router"]
 
 
 class TableDifficulty:
@@ -75,7 +76,12 @@ def linear_curve(points: int = 11) -> OperatingCurve:
 
 
 def table_router(
-    table: Mapping[str, float] | None = None, *, otherwise: float = 0.5, own_pair: bool = False, with_curve: bool = True
+    table: Mapping[str, float] | None = None,
+    *,
+    otherwise: float = 0.5,
+    own_pair: bool = False,
+    with_curve: bool = True,
+    calibration_set: CalibrationSet | None = None,
 ) -> Router:
     """A router whose difficulties are given.
 
@@ -84,6 +90,24 @@ def table_router(
         otherwise: Difficulty of any other text.
         own_pair: Whether decisions shall say ``calibrated=True``.
         with_curve: With ``linear_curve()``, or as a plain callable without one.
+        calibration_set: What promises are certified on; ``linear_calibration_set()`` is one.
     """
-    curve = linear_curve() if with_curve else None
-    return Router(TableDifficulty(table or {}, otherwise=otherwise), curve=curve, router_id="table", own_pair=own_pair)
+    return Router(
+        TableDifficulty(table or {}, otherwise=otherwise),
+        curve=linear_curve() if with_curve else None,
+        router_id="table",
+        own_pair=own_pair,
+        calibration_set=calibration_set,
+    )
+
+
+def linear_calibration_set(n: int = 1000) -> CalibrationSet:
+    """Queries of evenly spread difficulty of which the small model answers the easier half and the large one all.
+
+    So a threshold of 0.5 loses nothing, and every lower one keeps all promises.
+
+    Args:
+        n: How many, ≥ 2.
+    """
+    difficulty = (np.arange(n) + 0.5) / n
+    return CalibrationSet(difficulty, (difficulty < 0.5).astype(np.float64), np.ones(n))

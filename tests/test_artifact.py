@@ -8,7 +8,8 @@ import pytest
 
 from shared_router import Artifact
 from shared_router.artifact import FORMAT_VERSION, MANIFEST, _hash
-from shared_router.calibration import LogisticCalibrator
+from shared_router.calibration import IsotonicCalibrator, LogisticCalibrator
+from shared_router.calibration_set import CalibrationSet
 from shared_router.errors import (
     ArtifactFormatError,
     ArtifactHashError,
@@ -179,3 +180,32 @@ def test_a_well_hashed_manifest_of_the_wrong_shape(folder: Path, key: str, value
 def test_an_unknown_scorer_is_named(folder: Path) -> None:
     with pytest.raises(ArtifactFormatError, match="no scorer 'unheard-of'"):
         Router.load(folder)
+
+
+def test_a_calibration_set_travels_with_the_artifact_and_apart_from_the_scorer(tmp_path: Path) -> None:
+    known = CalibrationSet(np.array([0.25, 0.75]), np.array([1.0, -0.5]), np.ones(2), (-1.0, 1.0))
+    saved = dataclasses.replace(make_artifact(), calibration_set=known).save(tmp_path / "router")
+    loaded = Artifact.load(tmp_path / "router")
+    assert loaded.calibration_set is not None
+    assert loaded.calibration_set.quality_range == (-1.0, 1.0)
+    for name in ("difficulty", "small", "large"):
+        np.testing.assert_array_equal(getattr(loaded.calibration_set, name), getattr(known, name))
+    assert set(loaded.tensors) == set(saved.tensors) == {"table"}
+
+
+def test_an_impossible_calibration_set_is_a_damaged_artifact(tmp_path: Path) -> None:
+    known = CalibrationSet(np.array([0.25, 0.75]), np.zeros(2), np.ones(2))
+    folder = tmp_path / "router"
+    dataclasses.replace(make_artifact(), calibration_set=known).save(folder)
+    document = manifest(folder)
+    del document["content_hash"]
+    document["calibration_set"] = {"quality_range": [0.0, 0.5]}
+    (folder / MANIFEST).write_text(json.dumps({**document, "content_hash": _hash(document)}))
+    with pytest.raises(ArtifactFormatError, match=r"large lies in \[0, 0.5\]"):
+        Artifact.load(folder)
+
+
+def test_an_isotonic_calibration_travels_too(tmp_path: Path) -> None:
+    calibration = IsotonicCalibrator((-1.0, 0.0, 2.0), (0.1, 0.3, 0.8))
+    dataclasses.replace(make_artifact(), calibration=calibration).save(tmp_path / "router")
+    assert Artifact.load(tmp_path / "router").calibration == calibration

@@ -9,11 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from shared_router import Knob, KnobError, Router
-from shared_router.deciding import Decider, RoutingRequest, may_fall_back
+from shared_router import HybridError, Knob, KnobError, Router
+from shared_router.deciding import Decider, OnDrift, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision
 from shared_router.guards import Capabilities, Needs, Stickiness
-from shared_router.testing import BrokenDifficulty, TableDifficulty, linear_curve, table_router
+from shared_router.settings import CurrentDecider, check_settings
+from shared_router.testing import (
+    BrokenDifficulty,
+    TableDifficulty,
+    linear_calibration_set,
+    linear_curve,
+    table_router,
+)
 
 HALF = Knob("threshold", 0.5)
 
@@ -169,3 +176,89 @@ def test_who_may_be_asked_after_a_failure(target: str, reason: str, fallback: st
     failed = "small: OSError" if reason == "fallback" else None
     decision = RoutingDecision(target, reason, None, None, HALF, "r", False, failed=failed)  # type: ignore[arg-type]
     assert may_fall_back(decision, fallback) is allowed  # type: ignore[arg-type]
+
+
+class TestDrift:
+    CERTIFIED = Knob("quality", 0.9, 0.95)
+
+    def decider(self, on_drift: OnDrift | None = None, difficulty: float = 0.45) -> Decider:
+        router = table_router(otherwise=difficulty, own_pair=True, calibration_set=linear_calibration_set())
+        decider = CurrentDecider().under(router, "large", None, "per_call", 0.1, on_drift)
+        assert decider.monitor is not None
+        return decider
+
+    def drifted(self, on_drift: OnDrift | None = None) -> Decider:
+        # all of one difficulty, where calibration had every one alike
+        decider = self.decider(on_drift)
+        decide(decider, *(RoutingRequest(f"query {i}", HALF) for i in range(300)))
+        return decider
+
+    def test_is_said_and_certified_promises_go_to_the_large_model(self, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.WARNING):
+            decider = self.drifted()
+        assert caplog.text.count("hybrid-llm calibrate") == 1
+        certified, plain = decide(
+            decider, RoutingRequest("x", self.CERTIFIED), RoutingRequest("y", Knob("quality", 0.5))
+        )
+        assert (certified.target, certified.reason, certified.calibrated, certified.certified) == (
+            "large",
+            "drift",
+            False,
+            False,
+        )
+        assert (plain.target, plain.reason, plain.calibrated) == ("small", "drift", False)
+
+    def test_nothing_is_said_of_traffic_like_that_of_calibration(self) -> None:
+        known = linear_calibration_set().difficulty
+        shuffled = np.random.default_rng(0).permutation(known)
+        router = table_router(
+            {f"q{i}": value for i, value in enumerate(shuffled.tolist())},
+            own_pair=True,
+            calibration_set=linear_calibration_set(),
+        )
+        decider = CurrentDecider().under(router, "large", None, "per_call", 0.1)
+        decisions = decide(decider, *(RoutingRequest(f"q{i}", self.CERTIFIED) for i in range(len(known))))
+        assert {decision.reason for decision in decisions} == {"score"}
+        assert all(decision.certified and decision.calibrated for decision in decisions)
+
+    @pytest.mark.parametrize(
+        ("on_drift", "target"), [("large", "large"), ("report", "small"), (0.9, "large"), (0.0, "small")]
+    )
+    def test_a_safer_point_is_worked_at(self, on_drift: OnDrift, target: str) -> None:
+        (decision,) = decide(self.drifted(on_drift), RoutingRequest("x", Knob("quality", 0.5)))
+        assert (decision.target, decision.reason) == (target, "drift")
+
+    def test_what_no_promise_decided_stays(self) -> None:
+        decisions = decide(
+            self.drifted("large"),
+            RoutingRequest("x", HALF),
+            RoutingRequest("x", Knob("large_share", 0.5)),
+            RoutingRequest("x", Knob("route", "small")),
+        )
+        assert [(d.target, d.reason) for d in decisions] == [
+            ("small", "score"),
+            ("small", "score"),
+            ("small", "forced"),
+        ]
+
+    def test_one_query_counts_once_however_often_an_agent_asks(self) -> None:
+        decider = self.decider()
+        for _ in range(300):
+            decide(decider, RoutingRequest("the same", HALF))
+        assert decider.monitor is not None
+        assert decider.monitor.snapshot().observed == 1
+        assert not decider.monitor.drifted
+
+    def test_the_monitor_outlives_a_changed_setting_but_not_its_router(self) -> None:
+        current, known = CurrentDecider(), linear_calibration_set()
+        first, second = (table_router(calibration_set=known) for _ in range(2))
+        one = current.under(first, "large", None, "per_call", 0.1).monitor
+        assert current.under(first, "small", None, "per_call", 0.1).monitor is one
+        assert current.under(second, "small", None, "per_call", 0.1).monitor is not one
+        assert current.under(table_router(), "small", None, "per_call", 0.1).monitor is None
+
+
+@pytest.mark.parametrize("value", ["small", 1.5, True, [0.9]])
+def test_on_drift_is_checked(value: object) -> None:
+    with pytest.raises(HybridError, match="on_drift"):
+        check_settings({"on_drift": value})

@@ -1,4 +1,6 @@
 import math
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,3 +172,36 @@ def test_without_a_curve_a_share_cannot_be_granted(name: str) -> None:
 def test_a_curve_that_makes_no_sense_is_refused(columns: tuple[tuple[float, ...], ...]) -> None:
     with pytest.raises(ArtifactFormatError):
         OperatingCurve(*columns)
+
+
+class TestConfidence:
+    def test_goes_with_a_promise_and_comes_back_as_settings(self) -> None:
+        knob = knob_from({"max_drop": 0.05, "confidence": 0.95, "quality": None})
+        assert knob == Knob("max_drop", 0.05, 0.95)
+        assert knob is not None
+        assert knob.settings == {"max_drop": 0.05, "confidence": 0.95}
+        assert knob_from(knob.settings) == knob
+        assert Knob("quality", 0.9).settings == {"quality": 0.9}
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ({"confidence": 0.95}, "give quality or max_drop beside it"),
+            ({"large_share": 0.5, "confidence": 0.95}, "large_share promises nothing"),
+            ({"route": "large", "confidence": 0.95}, "route promises nothing"),
+            ({"quality": 0.9, "confidence": 1.0}, "without the ends"),
+            ({"quality": 0.9, "confidence": 95}, "for 95 % write confidence=0.95"),
+            ({"quality": 0.9, "confidence": True}, "got True"),
+            ({"quality": 0.9, "confidence": "high"}, "got 'high'"),
+            ({"quality": 0.9, "confidence": math.nan}, "got nan"),
+        ],
+    )
+    def test_is_refused_where_it_means_nothing(self, settings: dict[str, Any], said: str) -> None:
+        with pytest.raises(KnobError, match=re.escape(said)):
+            knob_from(settings)
+
+    def test_is_taken_out_of_a_calls_keywords_and_a_misspelt_one_is_noticed(self) -> None:
+        knob, others = split_knob({"quality": 0.9, "confidence": 0.9, "stop": "x"})
+        assert (knob, others) == (Knob("quality", 0.9, 0.9), {"stop": "x"})
+        with pytest.raises(KnobError, match="did you mean 'confidence'"):
+            split_knob({"confidense": 0.9})

@@ -18,7 +18,7 @@ from llamaindex_hybrid import HybridLLM
 from llamaindex_hybrid.testing import ScriptedLLM
 from shared_router import KnobError, Router
 from shared_router.guards import Capabilities
-from shared_router.testing import BrokenDifficulty, linear_curve, table_router
+from shared_router.testing import BrokenDifficulty, linear_calibration_set, linear_curve, table_router
 
 DIFFICULTIES = {"easy": 0.1, "middling": 0.55, "hard": 0.9}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -59,11 +59,33 @@ def broken() -> Router:
     return Router(BrokenDifficulty(), curve=linear_curve(), router_id="broken")
 
 
+def certified() -> Router:
+    return table_router(DIFFICULTIES, own_pair=True, calibration_set=linear_calibration_set())
+
+
 CASES = [
     Case("the score decides", [("easy", {}), ("hard", {})], [("small", "score"), ("large", "score")], {"quality": 0.5}),
     Case("the default knob keeps 90 %", [("easy", {}), ("nothing", {})], [("large", "score")] * 2),
     Case("a knob at the call", [("middling", {"quality": 0.2})], [("small", "score")], {"quality": 0.9}),
     Case("of another kind", [("middling", {"threshold": 0.9})], [("small", "score")], {"quality": 0.9}),
+    Case(
+        "a certified promise",
+        [("easy", {}), ("hard", {})],
+        [("small", "score"), ("large", "score")],
+        {"quality": 0.9, "confidence": 0.95},
+        router=certified,
+    ),
+    Case(
+        "a promise certified at the call",
+        [("easy", {"max_drop": 0.1, "confidence": 0.95})],
+        [("small", "score")],
+        router=certified,
+    ),
+    Case(
+        "a promise that nothing certifies",
+        [("easy", {"quality": 0.5, "confidence": 0.95}), ("easy", {"quality": 0.5})],
+        [("large", "uncertified"), ("small", "score")],
+    ),
     Case("a budget", [("hard", {"large_share": 0.0})], [("small", "score")]),
     Case("a drop", [("middling", {"max_drop": 0.25})], [("large", "score")], {"quality": 0.0}),
     Case("forced at the call", [("easy", {"route": "large"})], [("large", "forced")], {"quality": 0.0}),

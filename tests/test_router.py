@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared_router import Knob, QueryError, Router, ScoreError, Turn
+from shared_router import Knob, KnobError, OutcomeError, QueryError, Router, ScoreError, Turn
+from shared_router.calibration_set import CalibrationSet
 from shared_router.errors import ArtifactNotFoundError
 from shared_router.router import as_router
-from shared_router.testing import TableDifficulty, linear_curve, table_router
+from shared_router.testing import TableDifficulty, linear_calibration_set, linear_curve, table_router
 
 KNOBS = st.one_of(
     st.builds(Knob, st.sampled_from(["quality", "max_drop", "large_share", "threshold"]), st.floats(0.0, 1.0)),
@@ -129,3 +130,55 @@ def test_a_router_survives_pickling(make: Callable[[], Router]) -> None:
     router = make()
     copy = pickle.loads(pickle.dumps(router))
     assert copy.route("How many?") == router.route("How many?")
+
+
+class TestCertifiedKnobs:
+    PROMISE = Knob("quality", 0.9, 0.95)
+
+    def test_work_at_a_threshold_that_is_certified(self) -> None:
+        router = table_router({"easy": 0.1, "hard": 0.6}, own_pair=True, calibration_set=linear_calibration_set())
+        certificate = router.certificate(self.PROMISE)
+        assert certificate is not None
+        # all below 0.5 can be left to the small model at no loss, and the promise allows a tenth of the other half more
+        assert certificate.threshold is not None
+        assert 0.4 < certificate.threshold < 0.55
+        decisions = router.route_many(["easy", "hard"], [self.PROMISE] * 2)
+        assert [decision.target for decision in decisions] == ["small", "large"]
+        assert all(decision.certified and decision.calibrated for decision in decisions)
+        assert decisions[0].threshold == certificate.threshold
+        metadata = decisions[0].as_metadata("tiny")
+        assert (metadata["knob"], metadata["certified"]) == ({"quality": 0.9, "confidence": 0.95}, True)
+        assert router.certificate(self.PROMISE) is certificate
+
+    def test_go_to_the_large_model_where_nothing_is_certified_and_say_so_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        few = table_router(otherwise=0.0, own_pair=True, calibration_set=linear_calibration_set(10))
+        for router in (few, table_router(otherwise=0.0), Router.from_callable(lambda text: 0.0)):
+            caplog.clear()
+            decisions = [router.route("x", self.PROMISE) for _ in range(3)]
+            assert {(d.target, d.reason, d.certified, d.calibrated) for d in decisions} == {
+                ("large", "uncertified", False, False)
+            }
+            assert caplog.text.count("all calls go to the large model") == 1
+        assert "cannot be certified from 10 queries" in str(few.certificate(self.PROMISE))
+
+    def test_without_a_confidence_nothing_is_certified(self) -> None:
+        router = table_router(own_pair=True, calibration_set=linear_calibration_set())
+        decision = router.route("x", Knob("quality", 0.9))
+        assert not decision.certified
+        assert "certified" not in decision.as_metadata("tiny")
+        with pytest.raises(KnobError, match="has no confidence"):
+            router.certificate(Knob("quality", 0.9))
+
+    def test_a_drop_of_qualities_of_both_signs_is_the_callers_error(self) -> None:
+        known = CalibrationSet(np.array([0.2, 0.8]), np.array([-1.0, -1.0]), np.ones(2), (-1.0, 1.0))
+        with pytest.raises(KnobError, match="one sign"):
+            table_router(calibration_set=known).route("x", Knob("max_drop", 0.1, 0.9))
+
+
+def test_a_calibration_set_is_checked() -> None:
+    with pytest.raises(OutcomeError, match="one shape"):
+        CalibrationSet(np.array([0.2]), np.zeros(2), np.ones(2))
+    with pytest.raises(OutcomeError, match="difficulty lies in"):
+        CalibrationSet(np.array([np.nan]), np.zeros(1), np.ones(1))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared_router.cli.app import app, errors, steps
+from shared_router.cli.calibration import method_of, range_of, show_promises, show_reading
 
 if TYPE_CHECKING:
     from shared_router.training.fit_own import FitReport
@@ -20,15 +21,14 @@ Fit a router for your own two models from labelled prompts (100 are a start, 500
 \b
 Each row has a prompt and the quality of either model's answer, on one scale, higher = better:
     {"prompt": "...", "small_quality": 0.5, "large_quality": 1}
-Several heads are compared by cross-validation; you are told if routing pays on your data at all.
+Several heads are compared by cross-validation; a part of the prompts is held out, on which you are told if routing
+pays at all, and what can be promised. Columns that are understood: group (prompts that belong together), small_cost,
+large_cost.
 
 \b
 Example:
     hybrid-llm fit outcomes.jsonl --out my-router
 """
-
-SHOWN_KNOBS = (0.5, 0.8, 0.9, 0.95)
-"""Wishes whose price the report of ``fit`` shows."""
 
 
 @app.command(help=FIT_HELP)
@@ -40,6 +40,14 @@ def fit(
     method: Annotated[
         str, typer.Option(help="auto, or one of: embedded, surface, static, words, mixed, logistic, knn.")
     ] = "auto",
+    held_out: Annotated[
+        float | None,
+        typer.Option(help="Share to measure and certify on, 0 to 1; 0.4 from 200 prompts on, nothing below."),
+    ] = None,
+    calibration: Annotated[str, typer.Option(help="platt, or isotonic (wants some 500 prompts).")] = "platt",
+    quality_range: Annotated[
+        str | None, typer.Option(help="LOW,HIGH: worst and best quality that can occur, where not 0,1.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same file and seed, same router.")] = 0,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out and report rows that cannot be used.")
@@ -50,19 +58,26 @@ def fit(
     from shared_router.training.fit_own import fit_own
 
     with errors():
+        ends = range_of(quality_range)
+        how = method_of(calibration)
         labeled = read_labeled(file, skip_bad=skip_bad)
         with steps() as advance:
-            report = fit_own(labeled, method=method, seed=seed, name=out.resolve().name, advance=advance)
-        for place in labeled.skipped:
-            typer.echo(f"left out: {place}", err=True)
-        if labeled.merged:
-            typer.echo(f"{labeled.merged} rows repeat an earlier prompt; the mean of each prompt counts.")
-        if labeled.clipped:
-            typer.echo(f"{labeled.clipped} prompts are longer than what is read of a prompt; their beginning counts.")
+            report = fit_own(
+                labeled,
+                method=method,
+                seed=seed,
+                name=out.resolve().name,
+                held_out=held_out,
+                calibration=how,
+                quality_range=ends,
+                advance=advance,
+            )
+        show_reading(labeled)
         _show(report)
         if report.artifact is None:
             typer.echo("Nothing was written.", err=True)
             raise typer.Exit(1)
+        show_promises(report.artifact)
         saved = report.artifact.save(out)
         typer.echo(f'Written: {out} ({saved.content_hash[:12]}). Use it: HybridChatModel(..., router="{out}")')
 
@@ -70,8 +85,6 @@ def fit(
 def _show(report: FitReport) -> None:
     from rich.console import Console
     from rich.table import Table
-
-    from shared_router.knob import Knob, operating_point
 
     console = Console()
     gap = report.gap
@@ -91,14 +104,13 @@ def _show(report: FitReport) -> None:
             table.add_row(head.name, f"{head.apgr.estimate:.3f}", interval, difference, mark)
         table.add_row("oracle", f"{report.oracle:.3f}", "", "", "")
         console.print(table)
-    if report.artifact is not None:
-        points = [operating_point(Knob("quality", wish), report.artifact.curve) for wish in SHOWN_KNOBS]
-        shares = ", ".join(
-            f"{wish:g} → {point.large_share:.0%}"
-            for wish, point in zip(SHOWN_KNOBS, points, strict=True)
-            if point.large_share is not None
+    if report.measured is not None:
+        served, over = report.measured.apgr, report.measured.over_length
+        typer.echo(
+            f"On {len(report.held_out)} prompts that were held out: APGR {served.estimate:.3f} "
+            f"[{served.low:.3f}, {served.high:.3f}], over prompt length {over.estimate:+.3f} "
+            f"[{over.low:+.3f}, {over.high:+.3f}]"
         )
-        typer.echo(f"quality → share of calls to the large model, as measured: {shares}")
     if report.chosen == "constant":
         typer.echo("No head beat chance: the router that is written gives every prompt the same difficulty.")
     typer.echo(report.advice)

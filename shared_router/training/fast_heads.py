@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +26,7 @@ import numpy.typing as npt
 from shared_router.artifact import Artifact
 from shared_router.errors import MissingExtraError, OutcomeError
 from shared_router.evaluation.metrics import apgr
+from shared_router.router import DEFAULT_ROUTER
 from shared_router.scorers import Scorer
 from shared_router.scorers.hashed_linear import HashedLinearScorer, LinearWeights, piece_values
 from shared_router.scorers.static_difficulty import CHUNK, StaticDifficultyScorer
@@ -82,6 +82,7 @@ class Lesson:
         directions: From ``whole_directions``, shape (n, d).
         small: Quality of the small model, shape (n,).
         large: Quality of the large model, shape (n,).
+        groups: Texts of one number stay on one side of every split, shape (n,).
     """
 
     embedded: StaticDifficultyScorer
@@ -90,6 +91,7 @@ class Lesson:
     directions: npt.NDArray[np.int8]
     small: Floats
     large: Floats
+    groups: Rows
 
     def part(self, rows: Rows) -> Lesson:
         """The same for some of the texts.
@@ -104,7 +106,13 @@ class Lesson:
             len(rows), place[self.pieces.rows[kept]], self.pieces.buckets[kept], self.pieces.counts[kept]
         )
         return Lesson(
-            self.embedded, self.dense[rows], pieces, self.directions[rows], self.small[rows], self.large[rows]
+            self.embedded,
+            self.dense[rows],
+            pieces,
+            self.directions[rows],
+            self.small[rows],
+            self.large[rows],
+            self.groups[rows],
         )
 
 
@@ -147,13 +155,17 @@ def _library(name: str) -> Any:
 
 def embedded_scorer() -> StaticDifficultyScorer:
     """The scorer of the embedded default router."""
-    import shared_router
-
-    artifact = Artifact.load(Path(shared_router.__file__).parent / "default_router")
+    artifact = Artifact.load(DEFAULT_ROUTER)
     return StaticDifficultyScorer.from_state(artifact.scorer_config, artifact.tensors)
 
 
-def lesson_from(embedded: StaticDifficultyScorer, texts: Sequence[str], small: Floats, large: Floats) -> Lesson:
+def lesson_from(
+    embedded: StaticDifficultyScorer,
+    texts: Sequence[str],
+    small: Floats,
+    large: Floats,
+    groups: Rows | None = None,
+) -> Lesson:
     """Count n labelled texts.
 
     Args:
@@ -161,6 +173,7 @@ def lesson_from(embedded: StaticDifficultyScorer, texts: Sequence[str], small: F
         texts: n texts.
         small: Quality of the small model, shape (n,).
         large: Quality of the large model, shape (n,).
+        groups: Texts of one number stay on one side of every split, shape (n,); None for each text its own.
     """
     counts = [embedded.counts(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
     return Lesson(
@@ -170,6 +183,7 @@ def lesson_from(embedded: StaticDifficultyScorer, texts: Sequence[str], small: F
         directions=np.concatenate([whole_directions(part.vectors) for part in counts]),
         small=small,
         large=large,
+        groups=np.arange(len(texts)) if groups is None else groups,
     )
 
 
@@ -339,11 +353,11 @@ def constant_scorer(embedded: StaticDifficultyScorer) -> HashedLinearScorer:
     )
 
 
-def folds(n: int, count: int, seed: int) -> list[Rows]:
-    """A random partition into parts whose sizes differ by one at most.
+def folds(groups: Rows, count: int, seed: int) -> list[Rows]:
+    """A random partition of rows, whole groups at a time, into parts whose numbers of groups differ by one at most.
 
     Args:
-        n: Rows, ≥ count.
+        groups: Group of each row, shape (n,).
         count: Parts, ≥ 2.
         seed: Same seed, same parts.
 
@@ -351,12 +365,19 @@ def folds(n: int, count: int, seed: int) -> list[Rows]:
         The rows of each part, rising.
 
     Raises:
-        OutcomeError: Fewer rows than parts.
+        OutcomeError: Fewer groups than parts.
     """
-    if not 2 <= count <= n:
-        raise OutcomeError(f"cross-validation in {count} parts needs at least as many rows and 2 parts, got {n} rows")
-    order = np.random.default_rng(seed).permutation(n)
-    return [np.sort(order[start::count]) for start in range(count)]
+    names, group = np.unique(groups, return_inverse=True)
+    if not 2 <= count <= len(names):
+        raise OutcomeError(
+            f"cross-validation in {count} parts needs at least 2 parts and as many groups of rows, got {len(names)} "
+            f"groups of {len(groups)} rows; rows of one group stay together, so that none is tested on what it taught"
+        )
+    order = np.random.default_rng(seed).permutation(len(names))
+    part_of = np.empty(len(names), dtype=np.int64)
+    for start in range(count):
+        part_of[order[start::count]] = start
+    return [np.flatnonzero(part_of[group] == start) for start in range(count)]
 
 
 def _others(rows: Rows, n: int) -> Rows:
@@ -378,7 +399,7 @@ def best_setting(lesson: Lesson, method: Method, seed: int) -> float:
     if len(method.settings) == 1 or lesson.large.mean() - lesson.small.mean() < 1e-9:
         return method.settings[0]
     raw = np.empty((len(method.settings), n))
-    for part in folds(n, INNER_FOLDS, seed):
+    for part in folds(lesson.groups, INNER_FOLDS, seed):
         held_out = lesson.part(part)
         heads = method.fit(lesson.part(_others(part, n)), method.settings)
         for scores, head in zip(raw, heads, strict=True):
@@ -412,6 +433,6 @@ def out_of_fold(lesson: Lesson, method: Method, seed: int) -> Floats:
     """
     n = len(lesson.dense)
     raw = np.empty(n)
-    for part in folds(n, OUTER_FOLDS, seed):
+    for part in folds(lesson.groups, OUTER_FOLDS, seed):
         raw[part] = fitted(lesson.part(_others(part, n)), method, seed + 1).raw(lesson.part(part))
     return raw

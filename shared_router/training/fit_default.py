@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared_router.calibration import LogisticCalibrator
+from shared_router.calibration import Calibrator, LogisticCalibrator
 from shared_router.encoders.static import StaticEncoder, TokenBatch, clipped
 from shared_router.errors import OutcomeError
 from shared_router.knob import NEVER_LARGE, OperatingCurve
@@ -245,7 +245,7 @@ def logistic_calibrator(outcomes: PairOutcomes, *, steps: int = 50) -> LogisticC
     return LogisticCalibrator(float(coefficients[0]), float(coefficients[1]))
 
 
-def measured_curve(outcomes: PairOutcomes, calibration: LogisticCalibrator) -> OperatingCurve:
+def measured_curve(outcomes: PairOutcomes, calibration: Calibrator) -> OperatingCurve:
     """The operating curve over all validation rows and pairs, each source counting alike.
 
     Args:

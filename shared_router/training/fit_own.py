@@ -1,15 +1,20 @@
 """Labelled prompts of one's own pair → an artifact whose decisions are calibrated, and a report that says if it pays.
 
-labelled prompts → out-of-fold scores of each head → choice → calibration and operating curve → final fit → artifact
+    labelled prompts ┬ learned from → out-of-fold scores of each head → choice → calibration → final fit ┐
+                     └ held out → operating curve, calibration set, verdict ─────────────────────────────┴→ artifact
 
-Calibration and curve are measured on out-of-fold scores: no prompt is judged by a head that learned from it. The head
-that is served learned from all prompts, and so sees somewhat more than those that were measured.
+What is held out teaches nothing and chooses nothing, so that what is measured on it holds for traffic like it, and a
+promise can be certified on it. Where there is too little to hold anything out, curve and verdict come from the
+out-of-fold scores, and nothing can be certified: the head that is served then learned from all prompts.
+
+Prompts of one group (a column ``group``, or else the same words) stay on one side of every split.
 """
 
 from __future__ import annotations
 
 import datetime
 import difflib
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,13 +23,21 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_router.artifact import Artifact
-from shared_router.calibration import LogisticCalibrator
+from shared_router.calibration import Calibrator, LogisticCalibrator
+from shared_router.calibration_set import CalibrationSet
 from shared_router.errors import HybridError, OutcomeError
 from shared_router.evaluation.metrics import Interval, apgr, paired_bootstrap
 from shared_router.knob import OperatingCurve
 from shared_router.records import JSON
 from shared_router.scorers import Scorer
-from shared_router.tables.labeled import LabeledPrompts, teachable
+from shared_router.tables.labeled import MIN_ROWS, LabeledPrompts, teachable
+from shared_router.training.calibrating import (
+    CalibrationMethod,
+    calibrator_by,
+    own_calibrator,
+    own_curve,
+    own_set,
+)
 from shared_router.training.fast_heads import (
     METHODS,
     Lesson,
@@ -35,13 +48,26 @@ from shared_router.training.fast_heads import (
     lesson_from,
     out_of_fold,
 )
-from shared_router.training.fit_default import PairOutcomes, logistic_calibrator, measured_curve
 
-__all__ = ["AUTO", "FitReport", "HeadResult", "VerdictWord", "fit_own", "own_calibrator", "own_curve", "simplest"]
+__all__ = [
+    "AUTO",
+    "FitReport",
+    "HeadResult",
+    "VerdictWord",
+    "fit_own",
+    "groups_of",
+    "held_out_rows",
+    "own_calibrator",
+    "own_curve",
+    "simplest",
+]
 
 Floats = npt.NDArray[np.float64]
 
 AUTO = "auto"
+
+CONSTANT = "constant"
+"""Name of what is served where no head ranks better than chance."""
 
 RESAMPLES = 1000
 
@@ -51,6 +77,12 @@ SIMPLER_LEVEL = 0.8
 """A simpler head is kept unless the best one is better with an interval at this level; fixed before any measurement.
 
 At 95 % a few hundred labels hardly ever prove one head better than another, and the simplest would always be taken."""
+
+HELD_OUT = 0.4
+"""Share that is held out where the user does not say: certificates need more queries than heads do."""
+
+HOLDS_OUT_FROM = 200
+"""Prompts from which something is held out where the user does not say."""
 
 VerdictWord = Literal["routing_pays", "does_not_pay", "use_small"]
 
@@ -83,6 +115,8 @@ class FitReport:
         gap: Large less small, with its 95 % interval.
         heads: All heads that were compared, from simple to complex, prompt length first; empty for "use_small".
         chosen: Name of the head that is served; "constant" if none ranks better than chance; None for "use_small".
+        held_out: Places of the prompts that were held out, rising; empty where none were.
+        measured: The served head on the prompts that were held out, with nothing chosen on them; None where none were.
         oracle: APGR of a perfect forecast of the gap; None for "use_small".
         verdict: In a word.
         advice: In a sentence.
@@ -95,6 +129,8 @@ class FitReport:
     gap: Interval
     heads: tuple[HeadResult, ...]
     chosen: str | None
+    held_out: tuple[int, ...]
+    measured: HeadResult | None
     oracle: float | None
     verdict: VerdictWord
     advice: str
@@ -107,6 +143,9 @@ def fit_own(
     method: str = AUTO,
     seed: int = 0,
     name: str = "own",
+    held_out: float | None = None,
+    calibration: CalibrationMethod = "platt",
+    quality_range: tuple[float, float] | None = None,
     advance: Callable[[str], None] | None = None,
 ) -> FitReport:
     """Fit a router for one's own pair of models.
@@ -117,6 +156,10 @@ def fit_own(
             is kept that is not significantly worse than the best.
         seed: Same data and seed, same router.
         name: The router's name, which stands in every decision.
+        held_out: Share of the prompts that is held out to measure and to certify on, in [0, 1); None for ``HELD_OUT``
+            from ``HOLDS_OUT_FROM`` prompts on, and nothing below.
+        calibration: "platt" or "isotonic".
+        quality_range: Lowest and highest quality that can occur, for certificates; None for 0 to 1 if all lie in it.
         advance: Told the title of each step before it begins.
 
     Raises:
@@ -131,39 +174,121 @@ def fit_own(
     gap = _mean_interval(labeled.large - labeled.small)
     if gap.low <= 0.0:
         return _without_gap(labeled, gap)
+    kept_back = held_out_rows(labeled, held_out, seed)
+    learned = labeled.part(np.setdiff1d(np.arange(len(labeled)), kept_back))
     tell("counting words")
-    lesson = lesson_from(embedded_scorer(), labeled.prompts, labeled.small, labeled.large)
+    lesson = lesson_from(embedded_scorer(), learned.prompts, learned.small, learned.large, groups_of(learned))
     raw: dict[str, Floats] = {}
     for one in methods:
         tell(one.title)
         raw[one.name] = out_of_fold(lesson, one, seed)
     tell("comparing")
-    heads = _compared(labeled, methods, raw, seed)
-    chosen = simplest(raw, lesson.small, lesson.large, seed)
+    heads = _compared(learned, methods, raw, seed)
     tell("fitting what is served")
-    pays = _interval(raw[chosen], lesson, seed, level=1.0 - (1.0 - LEVEL) / len(methods)).low > 0.5
-    scores = raw[chosen]
-    scorer = fitted(lesson, METHODS[chosen], seed).scorer(lesson.embedded)
-    try:
-        calibration = own_calibrator(scores, lesson.small, lesson.large)
-    except OutcomeError:
-        # harder scores do not mean more shortfalls out of fold: what was learned is noise, and must not be served
-        chosen, pays, scores, scorer = "constant", False, np.zeros(len(scores)), constant_scorer(lesson.embedded)
-        calibration = _base_rate(lesson)
-    curve = own_curve(scores, lesson.small, lesson.large, calibration)
+    head = _served(lesson, raw, seed, calibration)
+    tell("measuring")
+    if len(kept_back):
+        test = labeled.part(kept_back)
+        scores = head.scorer.score(test.prompts)
+        measured = _result(head.name, "", scores, test, seed)
+        pays = measured.apgr.low > 0.5
+    else:
+        test, scores, measured = learned, head.out_of_fold, None
+        # the best of several heads looks better than it is: its interval is that of as many questions
+        level = 1.0 - (1.0 - LEVEL) / len(methods)
+        pays = head.name != CONSTANT and _interval(scores, learned, seed, level=level).low > 0.5
+    curve = own_curve(scores, test.small, test.large, head.calibration)
+    difficulty = head.calibration.probability(scores)
     report = FitReport(
-        rows=len(labeled.prompts),
+        rows=len(labeled),
         small_quality=float(labeled.small.mean()),
         large_quality=float(labeled.large.mean()),
         gap=gap,
         heads=heads,
-        chosen=chosen,
-        oracle=apgr(lesson.large - lesson.small, lesson.small, lesson.large),
+        chosen=head.name,
+        held_out=tuple(map(int, kept_back)),
+        measured=measured,
+        oracle=apgr(test.large - test.small, test.small, test.large),
         verdict="routing_pays" if pays else "does_not_pay",
         advice=_advice(pays, gap),
         artifact=None,
     )
-    return replace(report, artifact=_artifact(report, scorer, calibration, curve, name, seed))
+    known = own_set(difficulty, test.small, test.large, quality_range) if len(kept_back) else None
+    return replace(report, artifact=_artifact(report, head, curve, known, name, seed))
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """The head that is served, and how its raw scores become difficulties."""
+
+    name: str
+    scorer: Scorer
+    calibration: Calibrator
+    out_of_fold: Floats
+
+
+def _served(lesson: Lesson, raw: Mapping[str, Floats], seed: int, method: CalibrationMethod) -> _Served:
+    chosen = simplest(raw, lesson.small, lesson.large, seed)
+    scores = raw[chosen]
+    try:
+        calibration = calibrator_by(method, scores, lesson.small, lesson.large)
+    except OutcomeError:
+        # harder scores do not mean more shortfalls out of fold: what was learned is noise, and must not be served
+        return _Served(CONSTANT, constant_scorer(lesson.embedded), _base_rate(lesson), np.zeros(len(scores)))
+    return _Served(chosen, fitted(lesson, METHODS[chosen], seed).scorer(lesson.embedded), calibration, scores)
+
+
+def groups_of(labeled: LabeledPrompts) -> npt.NDArray[np.int64]:
+    """Which prompts stay together: those of one ``group``, or else those that differ in case, spaces and signs only.
+
+    Args:
+        labeled: n prompts.
+
+    Returns:
+        A number for each group, shape (n,).
+    """
+    stated = labeled.columns.get("group", (None,) * len(labeled))
+    names = [
+        f"prompt {_bare(prompt)}" if group is None else f"group {group}"
+        for prompt, group in zip(labeled.prompts, stated, strict=True)
+    ]
+    return np.unique(names, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _bare(text: str) -> str:
+    words = "".join(sign if sign.isalnum() else " " for sign in unicodedata.normalize("NFKC", text).casefold())
+    # a prompt of signs only is known by them
+    return " ".join(words.split()) or text
+
+
+def held_out_rows(labeled: LabeledPrompts, share: float | None, seed: int) -> npt.NDArray[np.int64]:
+    """A random part of the prompts, whole groups at a time.
+
+    Args:
+        labeled: n prompts.
+        share: Of the groups, in [0, 1); None for ``HELD_OUT`` from ``HOLDS_OUT_FROM`` prompts on, and nothing below.
+        seed: Same seed, same rows.
+
+    Returns:
+        Places, rising.
+
+    Raises:
+        OutcomeError: A share out of range, or one that leaves either part too small to be of use.
+    """
+    if share is None:
+        share = HELD_OUT if len(labeled) >= HOLDS_OUT_FROM else 0.0
+    if not 0.0 <= share < 1.0:
+        raise OutcomeError(f"the share that is held out lies in [0, 1), got {share!r}")
+    names, group = np.unique(groups_of(labeled), return_inverse=True)
+    chosen = np.random.default_rng(seed).permutation(len(names)) < round(share * len(names))
+    rows = np.flatnonzero(chosen[group])
+    left = len(labeled) - len(rows)
+    if share and (len(rows) < MIN_ROWS // 2 or left < MIN_ROWS):
+        raise OutcomeError(
+            f"holding out {share:g} of {len(labeled)} prompts ({len(names)} groups) leaves {left} to learn from and "
+            f"{len(rows)} to measure on; {MIN_ROWS} and {MIN_ROWS // 2} are the least: label more, or hold out nothing"
+        )
+    return rows
 
 
 def _methods(name: str) -> tuple[Method, ...]:
@@ -190,6 +315,8 @@ def _without_gap(labeled: LabeledPrompts, gap: Interval) -> FitReport:
         gap=gap,
         heads=(),
         chosen=None,
+        held_out=(),
+        measured=None,
         oracle=None,
         verdict="use_small",
         advice=(
@@ -210,10 +337,10 @@ def _advice(pays: bool, gap: Interval) -> str:
     )
 
 
-def _interval(raw: Floats, lesson: Lesson | LabeledPrompts, seed: int, *, level: float = LEVEL) -> Interval:
+def _interval(raw: Floats, labeled: LabeledPrompts, seed: int, *, level: float = LEVEL) -> Interval:
     # a constant has an APGR of exactly 0.5
     over = paired_bootstrap(
-        raw, np.zeros(len(raw)), [lesson.small], [lesson.large], resamples=RESAMPLES, level=level, seed=seed
+        raw, np.zeros(len(raw)), [labeled.small], [labeled.large], resamples=RESAMPLES, level=level, seed=seed
     )
     return Interval(0.5 + over.estimate, 0.5 + over.low, 0.5 + over.high)
 
@@ -221,15 +348,18 @@ def _interval(raw: Floats, lesson: Lesson | LabeledPrompts, seed: int, *, level:
 def _compared(
     labeled: LabeledPrompts, methods: tuple[Method, ...], raw: Mapping[str, Floats], seed: int
 ) -> tuple[HeadResult, ...]:
-    length = np.array([float(len(prompt)) for prompt in labeled.prompts])
-    results = [
-        HeadResult("length", "prompt length, for comparison", _interval(length, labeled, seed), Interval(0, 0, 0))
-    ]
-    for method in methods:
-        scores = raw[method.name]
-        over = paired_bootstrap(scores, length, [labeled.small], [labeled.large], resamples=RESAMPLES, seed=seed)
-        results.append(HeadResult(method.name, method.title, _interval(scores, labeled, seed), over))
-    return tuple(results)
+    lengths = _lengths(labeled)
+    length = HeadResult("length", "prompt length, for comparison", _interval(lengths, labeled, seed), Interval(0, 0, 0))
+    return (length, *(_result(one.name, one.title, raw[one.name], labeled, seed) for one in methods))
+
+
+def _lengths(labeled: LabeledPrompts) -> Floats:
+    return np.array([float(len(prompt)) for prompt in labeled.prompts])
+
+
+def _result(name: str, title: str, scores: Floats, labeled: LabeledPrompts, seed: int) -> HeadResult:
+    over = paired_bootstrap(scores, _lengths(labeled), [labeled.small], [labeled.large], resamples=RESAMPLES, seed=seed)
+    return HeadResult(name, title, _interval(scores, labeled, seed), over)
 
 
 def simplest(raw: Mapping[str, Floats], small: Floats, large: Floats, seed: int = 0) -> str:
@@ -253,89 +383,32 @@ def simplest(raw: Mapping[str, Floats], small: Floats, large: Floats, seed: int 
     return best
 
 
-def own_calibrator(raw: Floats, small: Floats, large: Floats) -> LogisticCalibrator:
-    """Platt's map from raw score to P(small falls short of large), with his correction for few labels.
-
-    Platt (1999, §2.2) replaces the labels 1 and 0 by (N₊ + 1) / (N₊ + 2) and 1 / (N₋ + 2). A soft label is the same as
-    the row twice, with either label, weighted; so that scores that part the rows cleanly do not all become 0 or 1.
-
-    Args:
-        raw: Out-of-fold scores, shape (n,).
-        small: Quality of the small model, shape (n,).
-        large: Quality of the large model, shape (n,).
-
-    Raises:
-        OutcomeError: The score does not rise with falling short.
-    """
-    short = small < large
-    soft = np.where(short, (short.sum() + 1.0) / (short.sum() + 2.0), 1.0 / ((~short).sum() + 2.0))
-    zeros, ones = np.zeros(len(raw)), np.ones(len(raw))
-    # in units of their deviation: Newton's steps and their small ridge are made for scores of order 1
-    scale = float(raw.std())
-    if scale < 1e-12:
-        raise OutcomeError("the score is the same for every prompt")
-    twice = PairOutcomes(
-        raw=np.concatenate([raw, raw]) / scale,
-        small=np.concatenate([zeros, ones]),
-        large=np.concatenate([ones, zeros]),
-        weight=np.concatenate([soft, 1.0 - soft]),
-    )
-    calibration = logistic_calibrator(twice)
-    return LogisticCalibrator(calibration.slope / scale, calibration.intercept)
-
-
 def _base_rate(lesson: Lesson) -> LogisticCalibrator:
     rate = (float((lesson.small < lesson.large).sum()) + 1.0) / (len(lesson.small) + 2.0)
     return LogisticCalibrator(1.0, float(np.log(rate / (1.0 - rate))))
 
 
-def own_curve(raw: Floats, small: Floats, large: Floats, calibration: LogisticCalibrator) -> OperatingCurve:
-    """The operating curve on out-of-fold scores.
-
-    Args:
-        raw: Out-of-fold scores, shape (n,).
-        small: Quality of the small model, shape (n,).
-        large: Quality of the large model, on average better, shape (n,).
-        calibration: Raw score → difficulty.
-
-    Raises:
-        OutcomeError: The large model's mean quality is 0.
-    """
-    mean = float(large.mean())
-    if abs(mean) < 1e-12:
-        raise OutcomeError(
-            "the large model's mean quality is 0, of which no relative loss can be stated; shift the scale"
-        )
-    curve = measured_curve(PairOutcomes(raw, small, large, np.ones(len(raw))), calibration)
-    # on a scale below 0, such as BARTScore's, a loss is relative to the size of the mean
-    return curve if mean > 0.0 else replace(curve, drop=tuple(-lost for lost in curve.drop))
-
-
 def _artifact(
-    report: FitReport,
-    scorer: Scorer,
-    calibration: LogisticCalibrator,
-    curve: OperatingCurve,
-    name: str,
-    seed: int,
+    report: FitReport, head: _Served, curve: OperatingCurve, known: CalibrationSet | None, name: str, seed: int
 ) -> Artifact:
-    config, tensors = scorer.to_state()
-    results: dict[str, JSON] = {
-        head.name: {"apgr": head.apgr.estimate, "low": head.apgr.low, "high": head.apgr.high} for head in report.heads
-    }
+    config, tensors = head.scorer.to_state()
+    cross_validated: dict[str, JSON] = {one.name: _figures(one) for one in report.heads}
     return Artifact(
         name=name,
-        scorer_kind=scorer.kind,
+        scorer_kind=head.scorer.kind,
         scorer_config=config,
         tensors=tensors,
-        calibration=calibration,
+        calibration=head.calibration,
         curve=curve,
         own_pair=True,
+        calibration_set=known,
         metadata={
             "rows": report.rows,
+            "held_out": len(report.held_out),
             "method": report.chosen,
             "verdict": report.verdict,
-            "cross_validated": results,
+            "cross_validated": cross_validated,
+            "measured": None if report.measured is None else _figures(report.measured),
             "oracle_apgr": report.oracle,
             "small_quality": report.small_quality,
             "large_quality": report.large_quality,
@@ -343,3 +416,7 @@ def _artifact(
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         },
     )
+
+
+def _figures(head: HeadResult) -> dict[str, JSON]:
+    return {"apgr": head.apgr.estimate, "low": head.apgr.low, "high": head.apgr.high}

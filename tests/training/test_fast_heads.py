@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,9 +88,7 @@ def test_noise_is_not_learned() -> None:
 
 
 def test_without_a_gap_the_most_cautious_setting_is_taken(lesson: Lesson) -> None:
-    turned = Lesson(
-        lesson.embedded, lesson.dense, lesson.pieces, lesson.directions, small=lesson.large, large=lesson.small
-    )
+    turned = replace(lesson, small=lesson.large, large=lesson.small)
     assert best_setting(turned, METHODS["words"], seed=0) == METHODS["words"].settings[0]
 
 
@@ -99,11 +99,20 @@ def test_one_class_in_a_part_leaves_the_logistic_head_at_zero() -> None:
 
 
 def test_folds_part_the_rows() -> None:
-    parts = folds(23, 5, seed=1)
+    parts = folds(np.arange(23), 5, seed=1)
     assert sorted(np.concatenate(parts).tolist()) == list(range(23))
     assert {len(part) for part in parts} == {4, 5}
     with pytest.raises(OutcomeError, match="3 rows"):
-        folds(3, 5, seed=0)
+        folds(np.arange(3), 5, seed=0)
+
+
+def test_folds_keep_groups_together() -> None:
+    groups = np.array([7, 1, 7, 2, 3, 1, 4, 5, 7, 6])
+    parts = folds(groups, 3, seed=0)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(10))
+    assert sum(len(set(groups[part].tolist())) for part in parts) == 7
+    with pytest.raises(OutcomeError, match="2 groups of 4 rows"):
+        folds(np.array([0, 0, 1, 1]), 3, seed=0)
 
 
 def test_the_constant_scorer_is_constant() -> None:

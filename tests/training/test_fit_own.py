@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from shared_router.calibration import IsotonicCalibrator
 from shared_router.errors import HybridError, OutcomeError
 from shared_router.knob import Knob
 from shared_router.router import Router
 from shared_router.tables.labeled import LabeledPrompt, LabeledPrompts, labeled_from
-from shared_router.training.fit_own import FitReport, fit_own, own_calibrator, own_curve, simplest
+from shared_router.training.fit_own import FitReport, fit_own, groups_of, held_out_rows, simplest
 
 FILLERS = ("river", "table", "green", "seven", "window", "paper", "music", "stone")
 
@@ -42,10 +43,12 @@ def test_routing_pays_where_words_say_what_is_hard(report: FitReport) -> None:
     assert report.chosen not in {"embedded", "constant"}
     assert [head.name for head in report.heads][:2] == ["length", "embedded"]
     chosen = next(head for head in report.heads if head.name == report.chosen)
-    assert chosen.apgr.low > 0.5
-    assert chosen.over_length.low > 0.0
-    assert report.oracle is not None
-    assert report.oracle > chosen.apgr.estimate
+    for measured in (chosen, report.measured):
+        assert measured is not None
+        assert measured.apgr.low > 0.5
+        assert measured.over_length.low > 0.0
+        assert report.oracle is not None
+        assert report.oracle > measured.apgr.estimate
     assert report.gap.low < report.large_quality - report.small_quality < report.gap.high
 
 
@@ -133,27 +136,69 @@ def test_the_simplest_is_kept_unless_it_is_worse() -> None:
     assert simplest({"a": gap + 0.1 * noise, "b": gap + 0.1001 * noise}, rows.small, rows.large) == "a"
 
 
-def test_scores_that_part_the_rows_cleanly_keep_their_order() -> None:
-    small, large = np.repeat([0.0, 1.0], 30), np.ones(60)
-    raw = np.linspace(1e-4, 0.0, 60)
-    difficulty = own_calibrator(raw, small, large).probability(raw)
-    assert len(np.unique(difficulty)) == 60
-    assert ((difficulty > 0.0) & (difficulty < 1.0)).all()
-    assert difficulty.mean() == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("raw", [np.linspace(0, 1, 60), np.zeros(60)])
-def test_scores_that_say_nothing_cannot_be_calibrated(raw: np.ndarray) -> None:
-    with pytest.raises(OutcomeError):
-        own_calibrator(raw, np.repeat([0.0, 1.0], 30), np.ones(60))
-
-
-def test_the_curve_on_a_scale_below_zero_loses_a_positive_share() -> None:
+def test_what_is_held_out_is_what_is_promised_on(report: FitReport) -> None:
     rows = labeled()
-    raw = rows.large - rows.small + np.random.default_rng(0).normal(size=len(rows.small))
-    calibration = own_calibrator(raw, rows.small, rows.large)
-    below = own_curve(raw, rows.small - 3.0, rows.large - 3.0, calibration)
-    assert below.drop[0] == pytest.approx((rows.large.mean() - rows.small.mean()) / (3.0 - rows.large.mean()))
-    assert math.isclose(below.drop[-1], 0.0, abs_tol=1e-12)
-    with pytest.raises(OutcomeError, match="shift the scale"):
-        own_curve(raw, rows.small - rows.large.mean(), rows.large - rows.large.mean(), calibration)
+    assert report.artifact is not None
+    known = report.artifact.calibration_set
+    assert known is not None
+    assert len(known) == len(report.held_out) == round(0.4 * len(rows))
+    held_out = rows.part(report.held_out)
+    router = Router.from_artifact(report.artifact)
+    np.testing.assert_array_equal(known.difficulty, router.difficulty(held_out.prompts))
+    np.testing.assert_array_equal(known.small, held_out.small)
+    certificate = router.certificate(Knob("quality", 0.5, 0.9))
+    assert certificate is not None
+    assert certificate.n == len(known)
+
+
+def test_what_is_held_out_teaches_nothing() -> None:
+    rows = labeled()
+    held_out = held_out_rows(rows, 0.4, seed=0)
+    # other qualities of the held-out prompts change what is measured, never what is learned
+    turned = replace(rows, small=rows.small.copy())
+    turned.small[held_out] = 1.0 - turned.small[held_out]
+    learned = [fit_own(each, method="words").artifact for each in (rows, turned)]
+    assert learned[0] is not None
+    assert learned[1] is not None
+    for name, array in learned[0].tensors.items():
+        np.testing.assert_array_equal(array, learned[1].tensors[name])
+    assert learned[0].calibration == learned[1].calibration
+    assert learned[0].curve != learned[1].curve
+
+
+def test_with_few_prompts_nothing_is_held_out_and_nothing_certified() -> None:
+    report = fit_own(labeled(120), method="words")
+    assert (report.held_out, report.measured) == ((), None)
+    assert report.artifact is not None
+    assert report.artifact.calibration_set is None
+
+
+def test_prompts_of_one_group_stay_together() -> None:
+    rows = labeled(200)
+    grouped = replace(rows, columns={"group": tuple(f"g{i % 50}" for i in range(200))})
+    groups = groups_of(grouped)
+    assert len(set(groups.tolist())) == 50
+    held_out = set(held_out_rows(grouped, 0.4, seed=0).tolist())
+    for group in range(50):
+        members = set(np.flatnonzero(groups == group).tolist())
+        assert members <= held_out or not members & held_out
+
+
+def test_prompts_that_differ_in_signs_and_case_only_are_one_group() -> None:
+    texts = ["What is 2?", "what  is 2", "What is 3?", "???", "!!!"]
+    rows = labeled_from([LabeledPrompt(text, (0.0,), (1.0,)) for text in texts])
+    groups = groups_of(rows).tolist()
+    assert groups[0] == groups[1]
+    assert len(set(groups)) == 4
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 0.01, 0.9])
+def test_a_share_that_leaves_too_little_is_refused(share: float) -> None:
+    with pytest.raises(OutcomeError, match=r"held out|holding out"):
+        held_out_rows(labeled(200), share, seed=0)
+
+
+def test_an_isotonic_map_can_be_had() -> None:
+    report = fit_own(labeled(), method="words", calibration="isotonic")
+    assert report.artifact is not None
+    assert isinstance(report.artifact.calibration, IsotonicCalibrator)

@@ -1,0 +1,99 @@
+"""What ``fit`` and ``calibrate`` ask and show alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from shared_router.errors import HybridError
+
+if TYPE_CHECKING:
+    from shared_router.artifact import Artifact
+    from shared_router.certificate import CertifiedThreshold
+    from shared_router.tables.labeled import LabeledPrompts
+    from shared_router.training.calibrating import CalibrationMethod
+
+__all__ = ["method_of", "range_of", "show_promises", "show_reading"]
+
+
+def range_of(stated: str | None) -> tuple[float, float] | None:
+    """``LOW,HIGH`` as two numbers.
+
+    Raises:
+        HybridError: It is something else.
+    """
+    if stated is None:
+        return None
+    try:
+        low, high = map(float, stated.split(","))
+    except ValueError as error:
+        raise HybridError(f"--quality-range is LOW,HIGH, such as -5,0 or 1,10; got {stated!r}") from error
+    if not low < high:
+        raise HybridError(f"--quality-range is LOW,HIGH with LOW < HIGH, got {stated!r}")
+    return low, high
+
+
+def method_of(stated: str) -> CalibrationMethod:
+    """A calibration method by its name.
+
+    Raises:
+        HybridError: There is none of that name.
+    """
+    from shared_router.training.calibrating import CALIBRATION_METHODS
+
+    for method in CALIBRATION_METHODS:
+        if stated == method:
+            return method
+    raise HybridError(f"unknown calibration {stated!r} (there are: {', '.join(CALIBRATION_METHODS)})")
+
+
+def show_reading(labeled: LabeledPrompts) -> None:
+    """What was left out, merged and clipped while reading."""
+    for place in labeled.skipped:
+        typer.echo(f"left out: {place}", err=True)
+    if labeled.merged:
+        typer.echo(f"{labeled.merged} rows repeat an earlier prompt; the mean of each prompt counts.")
+    if labeled.clipped:
+        typer.echo(f"{labeled.clipped} prompts are longer than what is read of a prompt; their beginning counts.")
+
+
+def show_promises(artifact: Artifact) -> None:
+    """A table of wishes: what each costs as measured, and as certified."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from shared_router.knob import operating_point
+    from shared_router.training.calibrating import CONFIDENCE, SHOWN_PROMISES, promises
+
+    known = artifact.calibration_set
+    if known is None:
+        typer.echo(
+            "Nothing can be certified: no prompts were held out, or qualities lie outside 0 to 1 and --quality-range "
+            "does not say how bad an answer can be."
+        )
+        shares = ((wish, operating_point(wish, artifact.curve).large_share) for wish in SHOWN_PROMISES)
+        measured = ", ".join(f"{wish.name}={wish.value:g} → {share or 0:.0%}" for wish, share in shares)
+        typer.echo(f"Share of calls to the large model, as measured: {measured}")
+        return
+    table = Table(
+        "wish",
+        "as measured",
+        f"certified, {CONFIDENCE:.0%}",
+        title=f"Share of calls to the large model, on {len(known):,} prompts",
+    )
+    for promise in promises(artifact.curve, known):
+        share = promise.measured.large_share
+        wish = f"{promise.knob.name}={promise.knob.value:g}"
+        table.add_row(wish, "" if share is None else f"{share:.0%}", _certified(promise.certificate))
+    Console().print(table)
+
+
+def _certified(certificate: CertifiedThreshold | None) -> str:
+    if certificate is None:
+        return "no relative loss of qualities of both signs"
+    if certificate.threshold is not None:
+        return f"{certificate.large_share:.0%}"
+    if certificate.samples_needed is None:
+        return "all; prompts like these show no threshold that keeps it"
+    return f"all; about {certificate.samples_needed:,} prompts would certify a saving of 10 %"
