@@ -43,6 +43,7 @@ from langchain_hybrid.attempts import (
     invoked,
     streamed,
 )
+from langchain_hybrid.batching import BudgetedBatch, budgeted_batch
 from langchain_hybrid.binding import (
     BOUND_KNOB,
     REPLAY,
@@ -66,6 +67,7 @@ from langchain_hybrid.results import (
     generation_chunk,
 )
 from langchain_hybrid.watch import AsyncLegWatch, LegWatch
+from shared_router.budget import BudgetLike
 from shared_router.deciding import Decider, Fallback, OnDrift, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision
 from shared_router.errors import HybridError
@@ -107,6 +109,9 @@ class HybridChatModel(BaseChatModel):
         on_drift: What happens to promises once the traffic has left what they were calibrated on: ``"large"`` sends it
             to the large model, a number is a ``quality`` to work at, ``"report"`` only says so in the decision. None is
             ``"large"`` for promises with a confidence, else ``"report"``.
+        limit: A ``ShareLimit`` or ``SpendLimit`` of ``shared_router.limits``: what the large model may be asked. A call
+            that it keeps from the large model has the reason "budget". What is forced, or only the large model can do,
+            is not kept from it but counts.
         on_router_error: The model that answers where the router fails.
         router_time_limit: Seconds that the router may take before it counts as failed; None for as long as it takes.
         fallback: Who is asked once where the chosen model fails before its first token: ``"large"`` where the small
@@ -144,6 +149,7 @@ class HybridChatModel(BaseChatModel):
     stickiness: StickinessMode = "per_call"
     switch_cost: float = 0.1
     on_drift: OnDrift | None = None
+    limit: Any = Field(default=None, repr=False, exclude=True)
     conversation: Conversation | None = Field(default=None, repr=False, exclude=True)
     judged: Judged | None = Field(default=None, repr=False, exclude=True)
     small_capabilities: Any = None
@@ -253,6 +259,7 @@ class HybridChatModel(BaseChatModel):
             self.stickiness,
             self.switch_cost,
             self.on_drift,
+            self.limit,
         )
 
     def _request(self, call: Call) -> RoutingRequest:
@@ -500,11 +507,29 @@ class HybridChatModel(BaseChatModel):
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
+        budget: BudgetLike | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer many prompts; all are scored in one pass. See ``Runnable.batch``."""
+        """Answer many prompts; all are scored in one pass. See ``Runnable.batch``.
+
+        Args:
+            inputs: The prompts.
+            config: One config for all, or one each.
+            return_exceptions: Return what a prompt raises in its place, instead of raising it.
+            budget: The largest share of the prompts that the large model answers, in [0, 1], or an amount
+                (``shared_router.budget.Budget``). The most difficult ones get it; guards and ``route`` stay in force
+                and count. It takes the place of every other knob.
+            **kwargs: As for ``invoke``.
+
+        Raises:
+            KnobError: The budget cannot be kept; nothing was asked then.
+        """
         configs = get_config_list(config, len(inputs))
-        decided = self._decided(inputs, configs, kwargs)
+        if budget is not None:
+            batch = self._budgeted(inputs, configs, kwargs, budget)
+            decided = batch.decided(self._decider.decide(batch.requests), self._decider)
+        else:
+            decided = self._decided(inputs, configs, kwargs)
         return super().batch(decided, configs, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
@@ -513,11 +538,16 @@ class HybridChatModel(BaseChatModel):
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
+        budget: BudgetLike | None = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer many prompts; all are scored in one pass. See ``Runnable.abatch``."""
+        """Answer many prompts; all are scored in one pass. See ``Runnable.abatch``, and ``batch`` for the budget."""
         configs = get_config_list(config, len(inputs))
-        decided = await self._adecided(inputs, configs, kwargs)
+        if budget is not None:
+            batch = self._budgeted(inputs, configs, kwargs, budget)
+            decided = batch.decided(await self._decider.adecide(batch.requests), self._decider)
+        else:
+            decided = await self._adecided(inputs, configs, kwargs)
         return await super().abatch(decided, configs, return_exceptions=return_exceptions, **kwargs)
 
     def batch_as_completed(  # type: ignore[override]  # one signature for what core splits into overloads
@@ -548,6 +578,11 @@ class HybridChatModel(BaseChatModel):
         async with aclosing(parts):
             async for part in parts:
                 yield part
+
+    def _budgeted(
+        self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], kwargs: Mapping[str, Any], budget: BudgetLike
+    ) -> BudgetedBatch:
+        return budgeted_batch(inputs, configs, kwargs, budget, read=self._call, asked=self._request)
 
     def _decided(
         self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], kwargs: Mapping[str, Any]

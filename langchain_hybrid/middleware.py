@@ -27,6 +27,7 @@ from shared_router.deciding import Decider, Fallback, OnDrift, RoutingRequest, m
 from shared_router.decision import RoutingDecision
 from shared_router.errors import HybridError, MissingExtraError
 from shared_router.knob import DEFAULT_KNOB, knob_from, split_knob
+from shared_router.limits import Limit
 from shared_router.records import JSON, Target
 from shared_router.router import RouterLike, as_router
 from shared_router.settings import CapabilitiesLike, CurrentDecider, StickinessMode, check_settings
@@ -70,6 +71,7 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
         large: The model that answers what is hard; the agent's own model if None.
         router: A ``Router``, a function from a text to a difficulty in [0, 1], the path of an artifact, or None for the
             embedded default.
+        limit: What the large model may be asked at most, as for ``HybridChatModel``.
         on_router_error: The model that answers where the router fails.
         router_time_limit: Seconds that the router may take before it counts as failed; None for as long as it takes.
         fallback: Who is asked once where the chosen model fails before its first token: ``"large"``, ``"other"``, or
@@ -103,6 +105,7 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
         stickiness: StickinessMode = "per_call",
         switch_cost: float = 0.1,
         on_drift: OnDrift | None = None,
+        limit: Limit | None = None,
         conversation: Conversation | None = None,
         judged: Judged | None = None,
         small_capabilities: CapabilitiesLike = None,
@@ -121,6 +124,7 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
                 "stickiness": stickiness,
                 "switch_cost": switch_cost,
                 "on_drift": on_drift,
+                "limit": limit,
                 "conversation": conversation,
                 "judged": judged,
                 "small_capabilities": small_capabilities,
@@ -136,6 +140,7 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
         self.stickiness: StickinessMode = stickiness
         self.switch_cost = switch_cost
         self.on_drift: OnDrift | None = on_drift
+        self.limit = limit
         self.conversation = conversation
         self.judged = judged
         self.small_capabilities = small_capabilities
@@ -199,6 +204,7 @@ class HybridRoutingMiddleware(AgentMiddleware[Any, Any]):
             self.stickiness,
             self.switch_cost,
             self.on_drift,
+            self.limit,
         )
 
     def _asked(self, request: ModelRequest[Any]) -> RoutingRequest:

@@ -44,6 +44,7 @@ from shared_router.deciding import Fallback, OnDrift
 from shared_router.errors import HybridError
 from shared_router.guards import Capabilities
 from shared_router.knob import CONFIDENCE, KNOB_NAMES, KNOB_SETTINGS, Knob, knob_from
+from shared_router.limits import Limit
 from shared_router.monitor import DriftMonitor
 from shared_router.records import TARGETS, Target
 from shared_router.router import Router, RouterLike, as_router
@@ -78,6 +79,9 @@ class HybridLLM(FunctionCallingLLM, Planning):
         on_drift: What happens to promises once the traffic has left what they were calibrated on: "large" sends it to
             the large model, a number is a ``quality`` to work at, "report" only says so in the decision. None is
             "large" for promises with a confidence, else "report".
+        limit: A ``ShareLimit`` or ``SpendLimit`` of ``shared_router.limits``: what the large model may be asked. A call
+            that it keeps from the large model has the reason "budget". What is forced, or only the large model can do,
+            is not kept from it but counts.
         on_router_error: The model that answers where the router cannot say, or not in time.
         router_time_limit: Seconds that the router may take; None for as long as it takes.
         fallback: Who is asked once where the chosen model fails before it has handed anything out: "large" if the small
@@ -117,6 +121,7 @@ class HybridLLM(FunctionCallingLLM, Planning):
     stickiness: StickinessMode = Field(default="per_call", description="Whether conversations keep their model.")
     switch_cost: float = Field(default=0.1, description="What a switch costs, on the scale of the difficulty.")
     on_drift: OnDrift | None = Field(default=None, description="What becomes of promises when the traffic drifts.")
+    limit: Any = Field(default=None, exclude=True, description="What the large model may be asked at most.")
     conversation: Conversation | None = Field(default=None, exclude=True, description="Names a call's conversation.")
     small_capabilities: Capabilities | None = Field(default=None, description="What the small model can do.")
     large_capabilities: Capabilities | None = Field(default=None, description="What the large model can do.")
@@ -146,6 +151,7 @@ class HybridLLM(FunctionCallingLLM, Planning):
         stickiness: StickinessMode = "per_call",
         switch_cost: float = 0.1,
         on_drift: OnDrift | None = None,
+        limit: Limit | None = None,
         conversation: Conversation | None = None,
         small_capabilities: CapabilitiesLike = None,
         large_capabilities: CapabilitiesLike = None,
@@ -171,6 +177,7 @@ class HybridLLM(FunctionCallingLLM, Planning):
             "stickiness": stickiness,
             "switch_cost": switch_cost,
             "on_drift": on_drift,
+            "limit": limit,
             "conversation": conversation,
             "small_capabilities": small_capabilities,
             "large_capabilities": large_capabilities,

@@ -30,6 +30,7 @@ from shared_router.deciding import Decider, Fallback, OnDrift, RoutingRequest, m
 from shared_router.decision import RoutingDecision, overridden
 from shared_router.guards import Call, Capabilities, Needs, Verdict, verdict
 from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, Knob
+from shared_router.limits import Limit
 from shared_router.records import TARGETS, Target
 from shared_router.router import Router
 from shared_router.settings import CurrentDecider, StickinessMode, as_capabilities
@@ -63,6 +64,7 @@ class Planning(Delegating):
     stickiness: StickinessMode
     switch_cost: float
     on_drift: OnDrift | None
+    limit: Limit | None
     confidence: float | None
     conversation: Conversation | None
     small_capabilities: Capabilities | None
@@ -168,6 +170,7 @@ class Planning(Delegating):
             self.stickiness,
             self.switch_cost,
             self.on_drift,
+            self.limit,
         )
 
     # who answers

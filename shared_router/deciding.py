@@ -23,6 +23,7 @@ from shared_router.decision import RoutingDecision, overridden
 from shared_router.errors import KnobError
 from shared_router.guards import Call, Capabilities, Needs, Stickiness, Verdict, verdict
 from shared_router.knob import ALWAYS_LARGE, DEFAULT_KNOB, Knob, OperatingPoint
+from shared_router.limits import Limit
 from shared_router.monitor import DriftMonitor
 from shared_router.query import query_text
 from shared_router.records import Target, Turn
@@ -48,6 +49,9 @@ REMEMBERED_TEXTS = 1000
 
 SETTLING = frozenset({"score", "switch_cost", "uncertified", "drift"})
 """Reasons that settle a conversation on a model; what a guard demands is an exception, and the next turn forgets it."""
+
+DEMANDED = frozenset({"forced", "modality", "tools", "structured_output", "context_window", "sticky"})
+"""Reasons that a limit does not overrule; what they send to the large model counts all the same."""
 
 ONLY_ONE_CAN = frozenset({"forced", "modality", "tools", "structured_output", "context_window"})
 """Reasons for which the other model is no alternative."""
@@ -103,6 +107,7 @@ class Decider:
         on_drift: What becomes of promises once the traffic has drifted; None for all to the large model where they were
             certified, and a word in the decision where they were not.
         conversations: Which model each conversation has settled on.
+        limit: What the large model may be asked at most; None for no limit.
         monitor: Watches whether the traffic is still that of the calibration set; None where there is none.
         seconds_per_text: How long scoring took last; infinite at first, so that a slow scorer never holds up the event
             loop.
@@ -114,6 +119,7 @@ class Decider:
     stickiness: Stickiness = field(default_factory=Stickiness)
     on_drift: OnDrift | None = None
     conversations: Conversations = field(default_factory=Conversations)
+    limit: Limit | None = None
     monitor: DriftMonitor | None = None
     _heard: _RecentTexts = field(default_factory=_RecentTexts)
     seconds_per_text: float = math.inf
@@ -133,6 +139,8 @@ class Decider:
         begin = time.perf_counter()
         calls = [self._call(request) for request in requests]
         decisions = self._watched(requests, self._in_time([request.query for request in requests], calls))
+        if self.limit is not None:
+            decisions = [_limited(self.limit, decision) for decision in decisions]
         for request, decision in zip(requests, decisions, strict=True):
             if decision.reason in SETTLING:
                 self.conversations.remember(request.conversation, decision.target)
@@ -223,6 +231,14 @@ class Decider:
         # the guards' word stands: it was not the router's to begin with
         word = verdict(call) or Verdict(self.on_router_error, reason)
         return overridden(word, call, router_id=self.router.router_id)
+
+
+def _limited(limit: Limit, decision: RoutingDecision) -> RoutingDecision:
+    if decision.reason in DEMANDED:
+        limit.note(decision.target)
+        return decision
+    wanted = decision.target == "large"
+    return decision if limit.admits(decision.difficulty, wanted=wanted) or not wanted else decision.over_limit()
 
 
 def may_fall_back(decision: RoutingDecision, fallback: Fallback | None) -> bool:

@@ -22,9 +22,9 @@ class RoutingDecision:
         target: "small" or "large".
         reason: "score" where the difficulty decided; "switch_cost" where staying was worth more; "uncertified" where a
             confidence was asked for that no threshold has, so that the large model answers; "drift" where the traffic
-            is no longer that of the calibration set; a guard's word ("forced", "modality", "tools",
-            "structured_output", "context_window", "sticky"); "router_error" or "router_timeout" where the router could
-            not say; "fallback" after the first model failed.
+            is no longer that of the calibration set; "budget" where a limit kept it from the large model; a guard's
+            word ("forced", "modality", "tools", "structured_output", "context_window", "sticky"); "router_error" or
+            "router_timeout" where the router could not say; "fallback" after the first model failed.
         difficulty: Calibrated difficulty in [0, 1]; None where nothing was scored.
         threshold: The cut that was applied; None where nothing was compared.
         knob: The wish that held for this call.
@@ -79,6 +79,10 @@ class RoutingDecision:
             calibrated=False,
             certified=False,
         )
+
+    def over_limit(self) -> RoutingDecision:
+        """The decision where a limit does not let the call go to the large model."""
+        return replace(self, target="small", reason="budget", large_share=None, certified=False)
 
     def as_metadata(self, model_name: str) -> dict[str, JSON]:
         """The decision as both plug-ins put it on a response: plain JSON values only, never the query's text.

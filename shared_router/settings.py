@@ -11,6 +11,7 @@ from shared_router.deciding import Decider, Fallback, OnDrift
 from shared_router.errors import HybridError, KnobError
 from shared_router.guards import MODALITIES, Capabilities, Modality, Stickiness
 from shared_router.knob import Knob
+from shared_router.limits import Limit
 from shared_router.monitor import DriftMonitor, reference_histogram
 from shared_router.records import TARGETS, Target
 from shared_router.router import Router
@@ -115,6 +116,12 @@ def _on_drift(name: str, value: Any) -> Any:
         raise HybridError(f'{name} is "large", "report", a quality from 0 to 1, or None, got {value!r}') from error
 
 
+def _limit(name: str, value: Any) -> Any:
+    if value is not None and not (callable(getattr(value, "admits", None)) and callable(getattr(value, "note", None))):
+        raise HybridError(f"{name} is a ShareLimit, a SpendLimit, or None, got {value!r}; see shared_router.limits")
+    return value
+
+
 def _function(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise HybridError(f"{name} is a function, or None, got {value!r}")
@@ -132,6 +139,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "stickiness": lambda name, value: Stickiness(value).mode,
     "switch_cost": lambda name, value: Stickiness(cost=value).cost,
     "on_drift": _on_drift,
+    "limit": _limit,
     "conversation": _function,
     "judged": _function,
     "small_capabilities": _capabilities,
@@ -159,6 +167,7 @@ class CurrentDecider:
         stickiness: StickinessMode,
         switch_cost: float,
         on_drift: OnDrift | None = None,
+        limit: Limit | None = None,
     ) -> Decider:
         """The decider under these settings, the one made before if they are the same.
 
@@ -169,13 +178,21 @@ class CurrentDecider:
             stickiness: Whether conversations keep their model.
             switch_cost: What a switch costs, on the scale of the difficulty.
             on_drift: What becomes of promises once the traffic has drifted.
+            limit: What the large model may be asked at most.
         """
-        settings = (router, on_router_error, router_time_limit, stickiness, switch_cost, on_drift)
+        settings = (router, on_router_error, router_time_limit, stickiness, switch_cost, on_drift, limit)
         made = self._made
         if made is None or made[0] != settings:
             kept = Stickiness(stickiness, switch_cost)
             decider = Decider(
-                router, on_router_error, router_time_limit, kept, on_drift, self._conversations, self.monitor(router)
+                router=router,
+                on_router_error=on_router_error,
+                time_limit=router_time_limit,
+                stickiness=kept,
+                on_drift=on_drift,
+                conversations=self._conversations,
+                limit=limit,
+                monitor=self.monitor(router),
             )
             made = (settings, decider)
             self._made = made

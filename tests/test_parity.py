@@ -16,8 +16,9 @@ from langchain_hybrid import HybridChatModel
 from langchain_hybrid.testing import ScriptedChatModel
 from llamaindex_hybrid import HybridLLM
 from llamaindex_hybrid.testing import ScriptedLLM
-from shared_router import KnobError, Router
+from shared_router import HybridError, KnobError, Router
 from shared_router.guards import Capabilities
+from shared_router.limits import ShareLimit
 from shared_router.testing import BrokenDifficulty, linear_calibration_set, linear_curve, table_router
 
 DIFFICULTIES = {"easy": 0.1, "middling": 0.55, "hard": 0.9}
@@ -241,10 +242,26 @@ def test_both_twins_refuse_the_same_knobs_with_the_same_words(settings: dict[str
     assert len(said) == 1
 
 
+def test_both_twins_keep_a_limit() -> None:
+    chat, llm = ScriptedChatModel(), ScriptedLLM()
+    calls: list[tuple[str, dict[str, Any]]] = [("hard", {}), ("hard", {}), ("easy", {"route": "large"}), ("easy", {})]
+    expected = [("large", "score"), ("small", "budget"), ("large", "forced"), ("small", "score")]
+    settings: dict[str, Any] = {"router": table_router(DIFFICULTIES), "quality": 0.5}
+    model = HybridChatModel(small=chat, large=chat, limit=ShareLimit(0.02), **settings)
+    answers = [model.invoke(text, **knob).response_metadata["hybrid"] for text, knob in calls]
+    assert [(answer["target"], answer["reason"]) for answer in answers] == expected
+    twin = HybridLLM(small=llm, large=llm, limit=ShareLimit(0.02), **settings)
+    responses = [twin.complete(text, **knob).additional_kwargs["hybrid"] for text, knob in calls]
+    assert [(answer["target"], answer["reason"]) for answer in responses] == expected
+    for host, leg in ((HybridChatModel, chat), (HybridLLM, llm)):
+        with pytest.raises(HybridError, match="limit is a ShareLimit"):
+            host(small=leg, large=leg, limit=0.2)  # type: ignore[arg-type]
+
+
 def test_both_twins_take_the_same_settings() -> None:
     ours = set(HybridChatModel.model_fields) & set(HybridLLM.model_fields)
     assert {
         "small", "large", "router", "quality", "max_drop", "large_share", "threshold", "route", "on_router_error",
         "router_time_limit", "fallback", "stickiness", "switch_cost", "conversation", "small_capabilities",
-        "large_capabilities",
+        "large_capabilities", "confidence", "on_drift", "limit",
     } <= ours  # fmt: skip

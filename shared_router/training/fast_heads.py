@@ -83,6 +83,7 @@ class Lesson:
         small: Quality of the small model, shape (n,).
         large: Quality of the large model, shape (n,).
         groups: Texts of one number stay on one side of every split, shape (n,).
+        short: How probably the small model falls short, what the logistic head learns, in [0, 1], shape (n,).
     """
 
     embedded: StaticDifficultyScorer
@@ -92,6 +93,7 @@ class Lesson:
     small: Floats
     large: Floats
     groups: Rows
+    short: Floats
 
     def part(self, rows: Rows) -> Lesson:
         """The same for some of the texts.
@@ -113,6 +115,7 @@ class Lesson:
             self.small[rows],
             self.large[rows],
             self.groups[rows],
+            self.short[rows],
         )
 
 
@@ -165,6 +168,7 @@ def lesson_from(
     small: Floats,
     large: Floats,
     groups: Rows | None = None,
+    short: Floats | None = None,
 ) -> Lesson:
     """Count n labelled texts.
 
@@ -174,6 +178,8 @@ def lesson_from(
         small: Quality of the small model, shape (n,).
         large: Quality of the large model, shape (n,).
         groups: Texts of one number stay on one side of every split, shape (n,); None for each text its own.
+        short: How probably the small model falls short, in [0, 1], shape (n,): 1 less one of Hybrid LLM's labels
+            (arXiv 2404.14618, §3); None for whether its quality is below the large model's.
     """
     counts = [embedded.counts(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
     return Lesson(
@@ -184,6 +190,7 @@ def lesson_from(
         small=small,
         large=large,
         groups=np.arange(len(texts)) if groups is None else groups,
+        short=(small < large).astype(np.float64) if short is None else short,
     )
 
 
@@ -265,11 +272,16 @@ def _ridge(design: Any, lesson: Lesson, penalty: float) -> Floats:
 
 
 def _logistic(design: Any, lesson: Lesson, penalty: float) -> Floats:
-    short = lesson.small < lesson.large
-    if short.all() or not short.any():
+    short = lesson.short
+    if short.min() == short.max() and short[0] in (0.0, 1.0):
         return np.zeros(design.shape[1])
+    # a row with a soft label is the same row twice, once with either hard label, weighted
+    yes, no = np.flatnonzero(short > 0.0), np.flatnonzero(short < 1.0)
+    rows = np.concatenate([yes, no])
+    hard = np.repeat([1, 0], [len(yes), len(no)])
+    weight = np.concatenate([short[yes], 1.0 - short[no]])
     model = _library("sklearn.linear_model").LogisticRegression(C=1.0 / penalty, max_iter=2000)
-    result: Floats = model.fit(design, short).coef_[0]
+    result: Floats = model.fit(design[rows], hard, sample_weight=weight).coef_[0]
     return result
 
 
