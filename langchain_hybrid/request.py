@@ -55,12 +55,13 @@ def routing_request(
     """
     turns = to_turns(messages)
     query = turns if judged is None else _judged(judged, messages, turns)
+    in_loop = bool(turns) and turns[-1].role == "tool"
     if not capabilities:
-        return RoutingRequest(query, knob, conversation=conversation)
+        return RoutingRequest(query, knob, conversation=conversation, in_loop=in_loop)
     windows = [one.context_window for one in capabilities.values() if one.context_window is not None]
     window, count = (min(windows), _counter(counters)) if windows else (None, None)
     needs = needs_of(messages, turns, replay=replay, kwargs=kwargs, window=window, count=count)
-    return RoutingRequest(query, knob, needs, capabilities, conversation)
+    return RoutingRequest(query, knob, needs, capabilities, conversation, in_loop)
 
 
 def conversation_key(

@@ -7,11 +7,11 @@ can do, which conversation is going on. The decision itself is ``shared_router``
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
-from llama_index.core.base.llms.types import MessageRole
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.llms.llm import LLM, default_completion_to_prompt
 from llama_index.core.types import PydanticProgramMode
 
@@ -23,7 +23,7 @@ from llamaindex_hybrid.capabilities import (
     must_be_asked,
 )
 from llamaindex_hybrid.delegation import Delegating
-from llamaindex_hybrid.messages import Recipient
+from llamaindex_hybrid.messages import Recipient, to_turns
 from llamaindex_hybrid.needs import counted_by_host
 from llamaindex_hybrid.settings import Conversation
 from shared_router.deciding import Decider, Fallback, OnDrift, RoutingRequest, may_fall_back
@@ -115,6 +115,8 @@ class Planning(Delegating):
             needs=_recounted(request, capabilities),
             capabilities=capabilities,
             conversation=self._conversation_of(request),
+            # only a monitor asks, and finding out may mean formatting a template
+            in_loop=self._resolved.calibration_set is not None and _is_in_loop(request.content()),
         )
 
     @property
@@ -204,6 +206,11 @@ class Planning(Delegating):
             known = (model, overlay, dict(model.__dict__), model.model_copy(update=overlay))
             self._overlaid[target] = known
         return known[3]
+
+
+def _is_in_loop(content: Sequence[ChatMessage] | str) -> bool:
+    turns = [] if isinstance(content, str) else to_turns(content)
+    return bool(turns) and turns[-1].role == "tool"
 
 
 def _recounted(request: Request, capabilities: Mapping[Target, Capabilities]) -> Needs:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from shared_router.errors import (
     ArtifactVersionError,
     OutcomeError,
 )
+from shared_router.files import write_atomically
 from shared_router.knob import OperatingCurve
 from shared_router.records import JSON
 
@@ -116,8 +116,8 @@ class Artifact:
         manifest = (
             json.dumps({**body, "content_hash": content_hash}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         )
-        _write_atomically(folder / weights_name, weights)
-        _write_atomically(folder / MANIFEST, manifest.encode("utf-8"))
+        write_atomically(folder / weights_name, weights)
+        write_atomically(folder / MANIFEST, manifest.encode("utf-8"))
         for stale in folder.glob("weights-*.safetensors"):
             if stale.name != weights_name:
                 stale.unlink(missing_ok=True)
@@ -256,17 +256,3 @@ def _damaged(path: Path, what: str) -> ArtifactFormatError:
 def _hash(body: Mapping[str, object]) -> str:
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -7,13 +7,11 @@ takes too long, which model a conversation has settled on, and whether scoring i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
 import math
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
@@ -25,7 +23,6 @@ from shared_router.guards import Call, Capabilities, Needs, Stickiness, Verdict,
 from shared_router.knob import ALWAYS_LARGE, DEFAULT_KNOB, Knob, OperatingPoint
 from shared_router.limits import Limit
 from shared_router.monitor import DriftMonitor
-from shared_router.query import query_text
 from shared_router.records import Target, Turn
 from shared_router.router import Router
 
@@ -44,8 +41,6 @@ OnDrift: TypeAlias = Literal["large", "report"] | float
 
 SLOW_SCORING = 0.001
 """Seconds from which scoring leaves the event loop; the hop to a thread costs a tenth of that."""
-
-REMEMBERED_TEXTS = 1000
 
 SETTLING = frozenset({"score", "switch_cost", "uncertified", "drift"})
 """Reasons that settle a conversation on a model; what a guard demands is an exception, and the next turn forgets it."""
@@ -67,6 +62,7 @@ class RoutingRequest:
         needs: What it asks of a model beyond text.
         capabilities: What the two models can do; a model that is not named can do everything.
         conversation: What the conversation is known by; None where it is not to be remembered.
+        in_loop: A further step of a loop (a tool has just answered) that serves a query which was judged already.
     """
 
     query: str | Sequence[Turn]
@@ -74,24 +70,7 @@ class RoutingRequest:
     needs: Needs = field(default_factory=Needs)
     capabilities: Mapping[Target, Capabilities] = field(default_factory=dict)
     conversation: Hashable | None = None
-
-
-class _RecentTexts:
-    """Hashes of the texts judged last, never the texts: an agent asks about one query with every step of its loop."""
-
-    def __init__(self) -> None:
-        self._hashes: OrderedDict[int, None] = OrderedDict()
-
-    def first_time(self, text: str) -> bool:
-        """Whether a text is not among the last ``REMEMBERED_TEXTS``."""
-        key = hash(text)
-        new = key not in self._hashes
-        self._hashes[key] = None
-        if len(self._hashes) > REMEMBERED_TEXTS:
-            # another thread may have taken the last one
-            with contextlib.suppress(KeyError):
-                self._hashes.popitem(last=False)
-        return new
+    in_loop: bool = False
 
 
 @dataclass(slots=True)
@@ -121,7 +100,6 @@ class Decider:
     conversations: Conversations = field(default_factory=Conversations)
     limit: Limit | None = None
     monitor: DriftMonitor | None = None
-    _heard: _RecentTexts = field(default_factory=_RecentTexts)
     seconds_per_text: float = math.inf
 
     def decide(self, requests: Sequence[RoutingRequest]) -> list[RoutingDecision]:
@@ -154,6 +132,19 @@ class Decider:
             return self.decide(requests)
         return await asyncio.to_thread(self.decide, requests)
 
+    def guarded(self, request: RoutingRequest) -> RoutingDecision | None:
+        """The decision on a call about which a guard speaks, so that nothing is scored; None where none does.
+
+        Args:
+            request: One call.
+        """
+        call = self._call(request)
+        word = verdict(call)
+        if word is None:
+            return None
+        decision = overridden(word, call, router_id=self.router.router_id)
+        return decision if self.limit is None else _limited(self.limit, decision)
+
     def _call(self, request: RoutingRequest) -> Call:
         return Call(
             knob=request.knob,
@@ -172,7 +163,9 @@ class Decider:
         new = [
             (decision.difficulty, decision)
             for request, decision in zip(requests, decisions, strict=True)
-            if decision.difficulty is not None and self._heard.first_time(query_text(request.query))
+            # an agent asks about one query with every step of its loop: only the first one counts. What
+            # users repeat counts as often as they do
+            if decision.difficulty is not None and not request.in_loop
         ]
         monitor.observe(
             [difficulty for difficulty, _ in new],

@@ -2,8 +2,8 @@
 
 A certificate speaks of traffic like the calibration queries. The monitor keeps a histogram of the difficulties that
 come in, never a text, and raises an alarm where they are no longer exchangeable with those of the calibration set. On a
-stream without end the probability that it *ever* does so wrongly is at most ``false_alarm``. A two-sample test that is
-repeated (Kolmogorov–Smirnov every hour) has no such bound: repeated often enough, it rejects for certain.
+stream without end the probability that it *ever* does so wrongly is at most ``false_alarm``. A two-sample test of each
+hour's queries (Kolmogorov–Smirnov, say) has no such bound: sooner or later it rejects for certain.
 
 **Fair odds from a finite calibration set.** Give every difficulty a random number of its own that breaks ties. Of n
 calibration queries and t later ones, all in one order by size, the next falls into each of the n + t + 1 places with
@@ -44,7 +44,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any, cast
@@ -152,7 +152,7 @@ class ReferenceHistogram:
             raise ArtifactFormatError(f"no reference histogram ({type(error).__name__}: {error})") from error
 
 
-def reference_histogram(difficulty: Sequence[float], *, bins: int = BINS, seed: int = 0) -> ReferenceHistogram:
+def reference_histogram(difficulty: Iterable[float], *, bins: int = BINS, seed: int = 0) -> ReferenceHistogram:
     """Bins with about the same number of calibration queries each.
 
     Where many queries share a difficulty, bins part them at random, so that few distinct difficulties need no care.
@@ -182,7 +182,7 @@ def reference_histogram(difficulty: Sequence[float], *, bins: int = BINS, seed: 
         )
     # not the numbers that a monitor of the same seed draws: theirs must be independent of these
     chance = random.Random(f"reference {seed}")
-    ordered = sorted((value, chance.random()) for value in values)
+    ordered = sorted((value, chance.random()) for value in sorted(values))
     places = len(ordered) + 1
     made = min(bins, places)
     ends = [places * i // made for i in range(1, made)]
@@ -203,20 +203,6 @@ class _Purse:
         onset: The round from which on the player who is ahead at the alarm won.
         rounds: How many were played.
     """
-
-    __slots__ = (
-        "_goal",
-        "_kept",
-        "_runs",
-        "_shares",
-        "_starts",
-        "_weights",
-        "alarm",
-        "capital",
-        "onset",
-        "peak",
-        "rounds",
-    )
 
     def __init__(self, weights: Sequence[float], false_alarm: float) -> None:
         self._weights = tuple(weight / sum(weights) for weight in weights)
@@ -270,8 +256,6 @@ class _Purse:
 
 class _Game:
     """Bets on the bin of the next query. Without a lock."""
-
-    __slots__ = ("_late", "_late_sum", "_places", "_total", "_weight", "purse")
 
     def __init__(self, reference: ReferenceHistogram, false_alarm: float) -> None:
         self._places = list(reference.places)
@@ -380,7 +364,7 @@ class MonitorSnapshot:
 
 
 def _level(false_alarm: object) -> float:
-    level = float(false_alarm) if isinstance(false_alarm, Real) and not isinstance(false_alarm, bool) else math.nan
+    level = math.nan if isinstance(false_alarm, bool) or not isinstance(false_alarm, Real) else float(false_alarm)
     if not 0.0 < level < 1.0:
         raise KnobError(f"false_alarm is a probability between 0 and 1, got {false_alarm!r}")
     return level
@@ -453,20 +437,26 @@ def _distance(recent: Sequence[int], expected: Sequence[float]) -> float | None:
 
 
 def _checked(
-    difficulties: Sequence[float], large: Sequence[bool] | None, promised: Sequence[float | None] | None
+    difficulties: Iterable[float], large: Iterable[bool] | None, promised: Iterable[float | None] | None
 ) -> tuple[list[float], list[bool | None], list[float | None]]:
     scores = _numbers(difficulties)
-    for name, column in (("large", large), ("promised", promised)):
-        if column is not None and len(column) != len(scores):
-            raise OutcomeError(f"{name} has {len(column)} entries for {len(scores)} difficulties")
     models: list[bool | None] = [None] * len(scores) if large is None else [bool(model) for model in large]
-    shares: list[float | None] = [None] * len(scores) if promised is None else list(promised)
-    if promised is not None and not all(share is None or 0.0 <= share <= 1.0 for share in shares):
-        raise OutcomeError(f"a promised share is a number in [0, 1] or None, got {promised!r}")
+    shares: list[float | None] = [None] * len(scores) if promised is None else [_share(share) for share in promised]
+    if not len(models) == len(shares) == len(scores):
+        name, column = ("large", models) if len(models) != len(scores) else ("promised", shares)
+        raise OutcomeError(f"{name} has {len(column)} entries for {len(scores)} difficulties")
     return scores, models, shares
 
 
-def _numbers(difficulties: Sequence[float]) -> list[float]:
+def _share(share: object) -> float | None:
+    if share is None:
+        return None
+    if isinstance(share, Real) and 0.0 <= float(share) <= 1.0:
+        return float(share)
+    raise OutcomeError(f"a promised share is a number in [0, 1] or None, got {share!r}")
+
+
+def _numbers(difficulties: Iterable[float]) -> list[float]:
     try:
         scores = [float(score) for score in difficulties]
     except (TypeError, ValueError) as error:
@@ -524,9 +514,9 @@ class DriftMonitor:
 
     def observe(
         self,
-        difficulties: Sequence[float],
-        large: Sequence[bool] | None = None,
-        promised: Sequence[float | None] | None = None,
+        difficulties: Iterable[float],
+        large: Iterable[bool] | None = None,
+        promised: Iterable[float | None] | None = None,
     ) -> None:
         """Take queries in, in the order in which they came. If it raises, nothing was taken in.
 
@@ -689,20 +679,22 @@ class PromiseMonitor:
         Raises:
             OutcomeError: A quality is out of range, or ``target`` is no model.
         """
-        low, high = self.quality_range
         if target not in TARGETS:
             raise OutcomeError(f'target is "small" or "large", got {target!r}')
-        for name, quality in (("small_quality", small_quality), ("large_quality", large_quality)):
-            if not low <= quality <= high:  # NaN fails it too
-                raise OutcomeError(f"{name} is a number in {self.quality_range!r}, got {quality!r}")
-        slack, largest = self._slack(
-            large_quality if target == "large" else small_quality, small_quality, large_quality
-        )
+        small, large = self._quality("small_quality", small_quality), self._quality("large_quality", large_quality)
+        slack, largest = self._slack(large if target == "large" else small, small, large)
         with self._lock:
             self._observed += 1
             self._slack_sum += slack
-            if self._purse.alarm is None and largest > 0.0:
+            if self._purse.alarm is None:
                 self._purse.settle([1.0 - stake * slack / largest for stake in STAKES])
+
+    def _quality(self, name: str, quality: object) -> float:
+        low, high = self.quality_range
+        number = float(quality) if isinstance(quality, Real) else math.nan
+        if not low <= number <= high:  # NaN fails it too
+            raise OutcomeError(f"{name} is a number in {self.quality_range!r}, got {quality!r}")
+        return number
 
     def _slack(self, routed: float, small: float, large: float) -> tuple[float, float]:
         """The slack of a query, and the largest that any can have."""

@@ -142,6 +142,16 @@ class Router:
         """
         return cls(_PerText(function), curve=None, router_id=getattr(function, "__name__", type(function).__name__))
 
+    @property
+    def scorer(self) -> Scorer | None:
+        """What gives the raw scores; None for a router around a function."""
+        return self._difficulty.scorer if isinstance(self._difficulty, _CalibratedScorer) else None
+
+    @property
+    def calibration(self) -> Calibrator | None:
+        """What makes difficulties of raw scores; None for a router around a function."""
+        return self._difficulty.calibration if isinstance(self._difficulty, _CalibratedScorer) else None
+
     def __repr__(self) -> str:
         """The router's id; never weights."""
         return f"Router({self.router_id!r})"

@@ -132,7 +132,7 @@ def test_help_teaches_with_an_example_and_loads_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
     assert "hybrid-llm fit outcomes.jsonl --out my-router" in run.stdout
     assert run.stdout.splitlines()[-1] == "[]"
-    assert "Example:" in runner.invoke(app, ["fit", "--help"]).output
+    assert "Examples:" in runner.invoke(app, ["fit", "--help"]).output
 
 
 def test_without_typer_the_install_line_is_named_without_a_traceback() -> None:

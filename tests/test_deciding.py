@@ -241,10 +241,10 @@ class TestDrift:
             ("small", "forced"),
         ]
 
-    def test_one_query_counts_once_however_often_an_agent_asks(self) -> None:
+    def test_further_steps_of_an_agents_loop_do_not_count(self) -> None:
         decider = self.decider()
-        for _ in range(300):
-            decide(decider, RoutingRequest("the same", HALF))
+        for step in range(300):
+            decide(decider, RoutingRequest("the same", HALF, in_loop=step > 0))
         assert decider.monitor is not None
         assert decider.monitor.snapshot().observed == 1
         assert not decider.monitor.drifted

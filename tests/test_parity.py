@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import ToolMessage as LangChainToolMessage
 from langchain_core.tools import tool
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.tools import FunctionTool
@@ -240,6 +241,30 @@ def test_both_twins_refuse_the_same_knobs_with_the_same_words(settings: dict[str
             make()
         said.add(str(refused.value))
     assert len(said) == 1
+
+
+def test_both_twins_count_a_query_once_in_a_tool_loop() -> None:
+    chat, llm = ScriptedChatModel(), ScriptedLLM()
+    model = HybridChatModel(small=chat, large=chat, router=certified())
+    call = {"name": "clock", "args": {"zone": "utc"}, "id": "c1"}
+    loop: list[Any] = [
+        HumanMessage("hard"),
+        AIMessage("", tool_calls=[call]),
+        LangChainToolMessage("8", tool_call_id="c1"),
+    ]
+    for messages in (loop[:1], loop, loop):
+        model.invoke(messages)
+    twin = HybridLLM(small=llm, large=llm, router=certified())
+    steps = [
+        ChatMessage(role="user", content="hard"),
+        ChatMessage(role="assistant", content=""),
+        ChatMessage(role="tool", content="8"),
+    ]
+    for asked in (steps[:1], steps, steps):
+        twin.chat(asked)
+    for monitor in (model.monitor, twin.monitor):
+        assert monitor is not None
+        assert monitor.snapshot().observed == 1
 
 
 def test_both_twins_keep_a_limit() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared_router.cli import fit, score
+from shared_router.cli import audit, calibrate, collect, evaluate, explain, fit, label, learn, score, train
 from shared_router.cli.app import app
 
-__all__ = ["app", "fit", "score"]
+__all__ = ["app", "audit", "calibrate", "collect", "evaluate", "explain", "fit", "label", "learn", "score", "train"]

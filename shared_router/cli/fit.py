@@ -3,40 +3,73 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from shared_router.cli.app import app, errors, steps
 from shared_router.cli.calibration import method_of, range_of, show_promises, show_reading
+from shared_router.cli.collect import collect
+from shared_router.cli.evaluate import evaluation_of, show_evaluation
+from shared_router.cli.label import label
+from shared_router.errors import HybridError
 
 if TYPE_CHECKING:
+    from shared_router.artifact import Artifact
+    from shared_router.tables.labeled import LabeledPrompts
     from shared_router.training.fit_own import FitReport
 
 __all__ = ["fit"]
 
+REPORT = "report"
+"""Folder of the evaluation inside the router's."""
+
 FIT_HELP = """\
-Fit a router for your own two models from labelled prompts (100 are a start, 500 are good).
+Fit a router for your own two models (100 prompts are a start, 500 are good).
 
 \b
-Each row has a prompt and the quality of either model's answer, on one scale, higher = better:
+From labelled prompts: each row has the quality of either model's answer, on one scale, higher = better:
     {"prompt": "...", "small_quality": 0.5, "large_quality": 1}
+or from bare prompts, with --small, --large and --by: both models are asked, the answers judged, and then the router
+fitted: collect, label, fit and evaluate in one. Killed or stopped, the same command goes on where it was.
+
+\b
 Several heads are compared by cross-validation; a part of the prompts is held out, on which you are told if routing
 pays at all, and what can be promised. Columns that are understood: group (prompts that belong together), small_cost,
 large_cost.
 
 \b
-Example:
-    hybrid-llm fit outcomes.jsonl --out my-router
+Examples:
+    hybrid-llm fit labelled.jsonl --out my-router
+    hybrid-llm fit prompts.jsonl --small gpt-4.1-nano --large gpt-4.1 --by judge --judge gpt-4.1 --out my-router
+    hybrid-llm fit prompts.jsonl --small llama3 --small-url http://localhost:8000/v1 --large my_models:large
+        --by numeric --samples 3 --out my-router
 """
 
 
 @app.command(help=FIT_HELP)
 def fit(
-    file: Annotated[Path, typer.Argument(help="Labelled prompts: .jsonl, .ndjson, .csv or .parquet.")],
+    file: Annotated[Path, typer.Argument(help="Labelled prompts, or bare ones: .jsonl, .ndjson, .csv or .parquet.")],
     out: Annotated[
         Path, typer.Option("--out", help="Folder to write the router to; an older router there is replaced.")
     ],
+    small: Annotated[str | None, typer.Option(help="Bare prompts: the small model, as for collect.")] = None,
+    large: Annotated[str | None, typer.Option(help="Bare prompts: the large model, likewise.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Bare prompts: how answers are judged, as for label.")] = None,
+    samples: Annotated[int, typer.Option(help="Bare prompts: answers per prompt and model.")] = 10,
+    small_url: Annotated[str | None, typer.Option(help="Where the small model is served.")] = None,
+    large_url: Annotated[str | None, typer.Option(help="Where the large model is served.")] = None,
+    small_key_env: Annotated[str | None, typer.Option(help="Environment variable with its key.")] = None,
+    large_key_env: Annotated[str | None, typer.Option(help="Environment variable with its key.")] = None,
+    small_price: Annotated[str | None, typer.Option(help="USD per million tokens: INPUT,OUTPUT.")] = None,
+    large_price: Annotated[str | None, typer.Option(help="USD per million tokens: INPUT,OUTPUT.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="USD that the answers may cost.")] = None,
+    judge: Annotated[str | None, typer.Option(help="The judge's name, or a model of transformers.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Where the judge is served.")] = None,
+    judge_key_env: Annotated[str | None, typer.Option(help="Environment variable with its key.")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for answers and labels; else beside --out, with -work behind its name.")
+    ] = None,
     method: Annotated[
         str, typer.Option(help="auto, or one of: embedded, surface, static, words, mixed, logistic, knn.")
     ] = "auto",
@@ -53,13 +86,41 @@ def fit(
         bool, typer.Option("--skip-bad", help="Leave out and report rows that cannot be used.")
     ] = False,
 ) -> None:
-    """Fit a router for your own two models from labelled prompts (100 are a start, 500 are good)."""
+    """Fit a router for your own two models (100 prompts are a start, 500 are good)."""
     from shared_router.tables.labeled import read_labeled
     from shared_router.training.fit_own import fit_own
 
     with errors():
         ends = range_of(quality_range)
         how = method_of(calibration)
+        if _asks_models(small, large, by):
+            folder = work or out.with_name(f"{out.name}-work")
+            folder.mkdir(parents=True, exist_ok=True)
+            collect(
+                file,
+                small=cast("str", small),
+                large=cast("str", large),
+                out=folder / "outcomes.jsonl",
+                samples=samples,
+                small_url=small_url,
+                large_url=large_url,
+                small_key_env=small_key_env,
+                large_key_env=large_key_env,
+                small_price=small_price,
+                large_price=large_price,
+                max_cost=max_cost,
+                skip_bad=skip_bad,
+            )
+            label(
+                folder / "outcomes.jsonl",
+                by=cast("str", by),
+                out=folder / "labelled.jsonl",
+                model=judge,
+                url=judge_url,
+                key_env=judge_key_env,
+                skip_bad=skip_bad,
+            )
+            file = folder / "labelled.jsonl"
         labeled = read_labeled(file, skip_bad=skip_bad)
         with steps() as advance:
             report = fit_own(
@@ -77,9 +138,45 @@ def fit(
         if report.artifact is None:
             typer.echo("Nothing was written.", err=True)
             raise typer.Exit(1)
-        show_promises(report.artifact)
         saved = report.artifact.save(out)
+        if report.held_out:
+            _evaluate(labeled.part(report.held_out), saved, file, out, seed)
+        show_promises(report.artifact)
         typer.echo(f'Written: {out} ({saved.content_hash[:12]}). Use it: HybridChatModel(..., router="{out}")')
+
+
+def _asks_models(small: str | None, large: str | None, by: str | None) -> bool:
+    """Whether the file holds bare prompts, which the models have to answer first."""
+    given = {"--small": small, "--large": large, "--by": by}
+    missing = [name for name, value in given.items() if value is None]
+    if missing and len(missing) < len(given):
+        raise HybridError(
+            f"bare prompts need --small, --large and --by; {' and '.join(missing)} is missing "
+            "(labelled prompts need none of them)"
+        )
+    return not missing
+
+
+def _evaluate(held_out: LabeledPrompts, saved: Artifact, file: Path, out: Path, seed: int) -> None:
+    """What the router is worth on the prompts that were held out, as tables and as a page."""
+    from shared_router.evaluation.costs import costs_from
+    from shared_router.evaluation.report import save_report
+    from shared_router.router import Router
+
+    with steps() as advance:
+        found = evaluation_of(
+            Router.from_artifact(saved),
+            held_out,
+            data=f"{file.name}, held out",
+            costs=costs_from(held_out),
+            knob=False,
+            seed=seed,
+            advance=advance,
+        )
+        advance("drawing")
+        save_report(found, out / REPORT)
+    show_evaluation(found)
+    typer.echo(f"As a page: {out / REPORT / 'report.html'}")
 
 
 def _show(report: FitReport) -> None:
@@ -104,13 +201,9 @@ def _show(report: FitReport) -> None:
             table.add_row(head.name, f"{head.apgr.estimate:.3f}", interval, difference, mark)
         table.add_row("oracle", f"{report.oracle:.3f}", "", "", "")
         console.print(table)
-    if report.measured is not None:
-        served, over = report.measured.apgr, report.measured.over_length
-        typer.echo(
-            f"On {len(report.held_out)} prompts that were held out: APGR {served.estimate:.3f} "
-            f"[{served.low:.3f}, {served.high:.3f}], over prompt length {over.estimate:+.3f} "
-            f"[{over.low:+.3f}, {over.high:+.3f}]"
-        )
     if report.chosen == "constant":
         typer.echo("No head beat chance: the router that is written gives every prompt the same difficulty.")
-    typer.echo(report.advice)
+    if report.held_out:
+        typer.echo(f"\nMeasured on {len(report.held_out)} prompts that were held out, and taught and chose nothing:")
+    else:
+        typer.echo(report.advice)

@@ -1,8 +1,11 @@
 """How well a difficulty score routes, measured on outcomes of both models.
 
-All functions take arrays over the same n queries. PGR and APGR are RouteLLM's (Ong et al. 2024, arXiv 2406.18665, §3):
-PGR = (quality(routed) − quality(small)) / (quality(large) − quality(small)) of means over the queries, and APGR is PGR
-averaged over the share of calls sent to the large model, 0 … 1. A router that guesses has APGR 0.5.
+All functions take arrays over the same n queries; shares are fractions, of which RouteLLM prints the percent. Tied
+queries count as sent in random order, a straight line through their block, unless RouteLLM's own sweep is asked for.
+
+PGR, APGR and CPT are RouteLLM's (Ong et al. 2024, arXiv 2406.18665, §3): PGR = (quality(routed) − quality(small)) /
+(quality(large) − quality(small)) of means over the queries, APGR is PGR averaged over the share of calls sent to the
+large model, 0 … 1, and CPT(x) is the smallest such share at which PGR reaches x. A router that guesses has APGR 0.5.
 """
 
 from __future__ import annotations
@@ -15,8 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from shared_router.errors import OutcomeError
+from shared_router.evaluation.sweeps import Ordered, Sweep, area, checked, reaching
 
-__all__ = ["Interval", "MeasuredCurve", "apgr", "mean_apgr", "operating_curve", "paired_bootstrap"]
+__all__ = [
+    "Interval",
+    "MeasuredCurve",
+    "apgr",
+    "cpt",
+    "mean_apgr",
+    "operating_curve",
+    "paired_bootstrap",
+    "random_apgr_deviation",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,18 +63,8 @@ class Interval:
 
 
 def _checked(difficulty: npt.ArrayLike, small: npt.ArrayLike, large: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
-    named = {
-        name: np.asarray(values, dtype=np.float64)
-        for name, values in (("difficulty", difficulty), ("small_quality", small), ("large_quality", large))
-    }
-    shapes = {name: values.shape for name, values in named.items()}
-    if len(set(shapes.values())) != 1 or named["difficulty"].ndim != 1 or not named["difficulty"].size:
-        raise OutcomeError(f"difficulty and both qualities are arrays of one shape (n,), n ≥ 1, got {shapes}")
-    for name, values in named.items():
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
-            raise OutcomeError(f"{name} has {bad} values that are NaN or infinite; drop those queries first")
-    return named["difficulty"], named["small_quality"], named["large_quality"]
+    scores, small, large = checked(difficulty=difficulty, small_quality=small, large_quality=large)
+    return scores, small, large
 
 
 def _gap(small: Floats, large: Floats) -> float:
@@ -123,10 +126,9 @@ def apgr(
     """
     scores, small, large = _checked(difficulty, small_quality, large_quality)
     if method == "routellm":
-        return _routellm_apgr(scores, small, large)
-    _gap(small, large)
-    curve = operating_curve(scores, small, large)
-    return _trapezoid(curve.large_share, curve.pgr)
+        return _trapezoid(*_routellm_points(scores, small, large))
+    gap = _gap(small, large)
+    return float(area(_sweep(scores, small, large))[0]) / gap
 
 
 def _trapezoid(x: Floats, y: Floats) -> float:
@@ -134,7 +136,8 @@ def _trapezoid(x: Floats, y: Floats) -> float:
     return float((np.diff(x) * (y[1:] + y[:-1])).sum() / 2)
 
 
-def _routellm_apgr(scores: Floats, small: Floats, large: Floats) -> float:
+def _routellm_points(scores: Floats, small: Floats, large: Floats) -> tuple[Floats, Floats]:
+    """Large share and PGR at the edges of the deciles, from never to always large, each of shape (11,)."""
     gap = _gap(small, large)
     edges = np.quantile(scores, np.linspace(0.0, 1.0, ROUTELLM_EDGES))
     if (np.diff(edges) <= 0).any():
@@ -143,7 +146,69 @@ def _routellm_apgr(scores: Floats, small: Floats, large: Floats) -> float:
     share = np.array([to_large.mean() for to_large in sent])
     pgr = np.array([np.where(to_large, large - small, 0.0).mean() / gap for to_large in sent])
     # from always large to never: the shares fall
-    return _trapezoid(share[::-1], pgr[::-1])
+    return share[::-1], pgr[::-1]
+
+
+def cpt(
+    difficulty: npt.ArrayLike,
+    small_quality: npt.ArrayLike,
+    large_quality: npt.ArrayLike,
+    target: float,
+    *,
+    method: Literal["integral", "routellm"] = "integral",
+) -> float:
+    """Call-performance threshold: the smallest large share at which PGR reaches a target (RouteLLM §3).
+
+    Args:
+        difficulty: Scores, higher = rather the large model, shape (n,).
+        small_quality: Quality of the small model's answers, shape (n,).
+        large_quality: Quality of the large model's answers, on average better, shape (n,).
+        target: PGR to reach, in [0, 1].
+        method: "integral" goes along the whole curve up to its first crossing. "routellm" is what RouteLLM's code
+            computes: ``numpy.interp`` of the share over the quality at the edges of the deciles, which is another point
+            where the quality does not rise from edge to edge.
+
+    Returns:
+        In [0, 1]; about the target for a router that guesses. RouteLLM prints the percent.
+
+    Raises:
+        OutcomeError: Wrong shapes, NaN, a target out of range, a large model that is not better on average, or (for
+            "routellm") deciles that coincide.
+    """
+    scores, small, large = _checked(difficulty, small_quality, large_quality)
+    if not 0.0 <= target <= 1.0:
+        raise OutcomeError(f"target is a PGR from 0 to 1, got {target!r}")
+    if _gap(small, large) < 0.0:
+        raise OutcomeError("the large model is worse on average: there is no gain of which a part could be reached")
+    if method == "routellm":
+        share, pgr = _routellm_points(scores, small, large)
+        return float(np.interp(target, pgr, share))
+    sweep = _sweep(scores, small, large)
+    return float(reaching(sweep, target * sweep.gap)[0])
+
+
+def _sweep(scores: Floats, small: Floats, large: Floats) -> Sweep:
+    return Ordered(scores, small, large).sweep()
+
+
+def random_apgr_deviation(small_quality: npt.ArrayLike, large_quality: npt.ArrayLike) -> float:
+    """Standard deviation of the APGR of one router that orders the queries at random; its mean is 0.5.
+
+    APGR = Σ g·(1 − u) / Σ g with u the middle ranks in (0, 1) and g the gains; over all orders its variance is
+    Σ (g − ḡ)²·(n + 1) / (12 n) / (Σ g)² (sampling without replacement).
+
+    Args:
+        small_quality: Quality of the small model's answers, shape (n,).
+        large_quality: Quality of the large model's answers, shape (n,).
+
+    Raises:
+        OutcomeError: Wrong shapes, NaN, or no gap.
+    """
+    small, large = checked(small_quality=small_quality, large_quality=large_quality)
+    _gap(small, large)
+    gains = large - small
+    n = len(gains)
+    return float(np.sqrt(((gains - gains.mean()) ** 2).sum() * (n + 1) / (12 * n)) / abs(gains.sum()))
 
 
 def _middle_share(order: npt.NDArray[np.int64], new_block: npt.NDArray[np.bool_], weight: Floats) -> Floats:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["SCORERS", "Scorer", "scorer_class"]
 
 SCORERS: dict[str, tuple[str, str]] = {
+    "battle_neighbours": ("shared_router.scorers.battle_neighbours", "BattleNeighboursScorer"),
     "hashed_linear": ("shared_router.scorers.hashed_linear", "HashedLinearScorer"),
+    "matrix_factorization": ("shared_router.scorers.matrix_factorization", "MatrixFactorizationScorer"),
+    "onnx_classifier": ("shared_router.scorers.onnx_classifier", "OnnxClassifierScorer"),
+    "similarity_weighted": ("shared_router.scorers.similarity_weighted", "SimilarityWeightedScorer"),
     "static_difficulty": ("shared_router.scorers.static_difficulty", "StaticDifficultyScorer"),
     "static_neighbours": ("shared_router.scorers.static_neighbours", "StaticNeighboursScorer"),
 }

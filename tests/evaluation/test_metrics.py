@@ -1,9 +1,6 @@
-"""APGR on values that can be worked out by hand, its invariances, and RouteLLM's published tables."""
+"""APGR and CPT on values that can be worked out by hand, and their invariances."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared_router.errors import OutcomeError
-from shared_router.evaluation.metrics import apgr, mean_apgr, operating_curve, paired_bootstrap
+from shared_router.evaluation.metrics import (
+    apgr,
+    cpt,
+    mean_apgr,
+    operating_curve,
+    paired_bootstrap,
+    random_apgr_deviation,
+)
 
-DATA = Path(os.environ.get("HYBRID_LLM_DATA", Path(__file__).parents[2] / ".." / "shared" / "data" / "outcomes"))
 SMALL = np.array([0.0, 0.0, 1.0, 1.0])
 LARGE = np.array([1.0, 1.0, 1.0, 1.0])
 
@@ -132,19 +135,54 @@ def test_the_bootstrap_checks_its_settings(settings: dict[str, float]) -> None:
         paired_bootstrap([1, 2], [2, 1], [[0, 0]], [[1, 1]], **settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.shared
-@pytest.mark.skipif(not (DATA / "routellm_mmlu.parquet").is_file(), reason="the outcome tables are not there")
-@pytest.mark.parametrize(("table", "integral", "sweep"), [("mmlu", 1.285, 1.268), ("gsm8k", 1.121, 1.115)])
-def test_the_oracle_on_routellms_tables(table: str, integral: float, sweep: float) -> None:
-    pd = pytest.importorskip("pandas")
-    frame = pd.read_parquet(DATA / f"routellm_{table}.parquet")
-    quality = frame.pivot_table(index=["task", "query_id"], columns="model", values="quality")
-    small = quality["mistralai/Mixtral-8x7B-Instruct-v0.1"].to_numpy(float)
-    large = quality["gpt-4-1106-preview"].to_numpy(float)
-    # the published figures leave 5 and 12 questions out that RouteLLM lists as contaminated; the tables have them
-    assert apgr(large - small, small, large) == pytest.approx(integral, abs=0.005)
-    guesses = np.random.default_rng(0).random((20, len(small)))
-    assert np.mean([apgr(guess, small, large) for guess in guesses]) == pytest.approx(0.5, abs=0.02)
-    # the sweep needs untied deciles: a hair of noise breaks the ties of the oracle at random
-    oracle = [apgr(large - small + 1e-6 * guess, small, large, method="routellm") for guess in guesses]
-    assert np.mean(oracle) == pytest.approx(sweep, abs=0.01)
+def test_cpt_is_the_first_large_share_that_reaches_the_target() -> None:
+    # PGR rises to 1 at share 0.5
+    assert cpt([4, 3, 2, 1], SMALL, LARGE, 0.5) == pytest.approx(0.25)
+    assert cpt([4, 3, 2, 1], SMALL, LARGE, 1.0) == pytest.approx(0.5)
+    assert cpt([4, 3, 2, 1], SMALL, LARGE, 0.0) == 0.0
+    assert cpt([1, 2, 3, 4], SMALL, LARGE, 0.5) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("target", [0.2, 0.5, 0.8])
+def test_the_cpt_of_a_constant_is_the_target(target: float) -> None:
+    assert cpt(np.zeros(4), SMALL, LARGE, target) == pytest.approx(target)
+
+
+def test_where_the_quality_turns_back_the_first_crossing_counts_and_routellms_code_differs() -> None:
+    # along falling difficulty six gains, four losses, ten gains
+    score = np.arange(20.0)[::-1]
+    gains = np.repeat([1.0, -1.0, 1.0], [6, 4, 10])
+    small, large = (gains < 0).astype(float), (gains > 0).astype(float)
+    # 12 are gained in all: half of them after six queries, and again after fourteen, where the binary search of
+    # numpy.interp ends
+    assert cpt(score, small, large, 0.5) == pytest.approx(6 / 20)
+    assert cpt(score, small, large, 0.5, method="routellm") == pytest.approx(14 / 20)
+
+
+def test_routellms_cpt_is_interpolated_between_the_edges_of_the_deciles() -> None:
+    # eleven queries: edge by edge one more goes to large, but for the last step of two
+    score, small = np.arange(11.0), np.zeros(11)
+    large = np.ones(11)
+    shares = np.array([0, *range(2, 12)]) / 11
+    for target in (0.1, 0.5, 0.8):
+        expected = float(np.interp(target, shares, shares))
+        assert cpt(score, small, large, target, method="routellm") == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("target", [-0.1, 1.1, np.nan])
+def test_a_cpt_target_is_a_share(target: float) -> None:
+    with pytest.raises(OutcomeError, match="PGR from 0 to 1"):
+        cpt([1, 2], [0, 0], [1, 1], target)
+
+
+def test_of_a_loss_no_part_can_be_reached() -> None:
+    with pytest.raises(OutcomeError, match="worse on average"):
+        cpt([1, 2], [1, 1], [0, 0], 0.5)
+
+
+def test_the_deviation_of_guessing_by_hand() -> None:
+    # two queries, one gain: APGR is 1/4 or 3/4
+    assert random_apgr_deviation([0, 0], [1, 0]) == pytest.approx(0.25)
+    assert random_apgr_deviation([0, 0, 0], [1, 1, 1]) == 0.0
+    with pytest.raises(OutcomeError, match="no gap"):
+        random_apgr_deviation([0, 1], [1, 0])

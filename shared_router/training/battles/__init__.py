@@ -1,0 +1,1 @@
+"""Battles → routers: who was preferred to whom, on what question."""
