@@ -130,7 +130,7 @@ def test_help_teaches_with_an_example_and_loads_nothing_heavy() -> None:
         "print(sorted({'numpy', 'sklearn', 'pandas', 'torch', 'safetensors'} & set(sys.modules) - {'numpy'}))"
     )
     run = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
-    assert "hybrid-llm fit outcomes.jsonl --out my-router" in run.stdout
+    assert "hybrid-llm fit labelled.jsonl --out my-router" in run.stdout
     assert run.stdout.splitlines()[-1] == "[]"
     assert "Examples:" in runner.invoke(app, ["fit", "--help"]).output
 

@@ -1,8 +1,21 @@
-"""All commands, registered by importing them in the order in which ``--help`` lists them."""
+"""All commands, registered by importing them."""
 
 from __future__ import annotations
 
-from shared_router.cli import audit, calibrate, collect, evaluate, explain, fit, label, learn, score, train
+from shared_router.cli import allocate, audit, calibrate, collect, evaluate, explain, fit, label, learn, score, train
 from shared_router.cli.app import app
 
-__all__ = ["app", "audit", "calibrate", "collect", "evaluate", "explain", "fit", "label", "learn", "score", "train"]
+__all__ = [
+    "allocate",
+    "app",
+    "audit",
+    "calibrate",
+    "collect",
+    "evaluate",
+    "explain",
+    "fit",
+    "label",
+    "learn",
+    "score",
+    "train",
+]
