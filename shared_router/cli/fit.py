@@ -64,6 +64,8 @@ def fit(
     small_price: Annotated[str | None, typer.Option(help="USD per million tokens: INPUT,OUTPUT.")] = None,
     large_price: Annotated[str | None, typer.Option(help="USD per million tokens: INPUT,OUTPUT.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="USD that the answers may cost.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of models at endpoints; 1 if not given.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest answer of models at endpoints.")] = None,
     judge: Annotated[str | None, typer.Option(help="The judge's name, or a model of transformers.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="Where the judge is served.")] = None,
     judge_key_env: Annotated[str | None, typer.Option(help="Environment variable with its key.")] = None,
@@ -109,6 +111,8 @@ def fit(
                 small_price=small_price,
                 large_price=large_price,
                 max_cost=max_cost,
+                temperature=temperature,
+                max_tokens=max_tokens,
                 skip_bad=skip_bad,
             )
             label(

@@ -1,15 +1,19 @@
 """Every numbered example on doubles: it runs, and prints what it promises."""
 
+import contextlib
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from langchain_core.language_models import BaseChatModel, FakeListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from llama_index.core.llms import MockLLM
 from local_models import fetch
+from local_models.pairs import Endpoint, EndpointPair
 
 from shared_router import Router
 from shared_router.testing import table_router
@@ -150,3 +154,25 @@ def test_the_knob_tables_name_every_knob(example: Load, capsys: Captured, router
     for knob in module.KNOBS:
         assert f"{knob.name}={knob.value}" in out
     assert module.TEXTS[0] in out
+
+
+def test_bare_prompts_become_a_router(
+    example: Load, capsys: Captured, chat_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = example("06_own_router")
+
+    def reply(body: dict[str, Any], before: int) -> tuple[int, dict[str, str], Any]:
+        first, sign, second = body["messages"][-1]["content"].removeprefix("What is ").split("?")[0].split()
+        right = int(first) * int(second) if sign == "*" else int(first) + int(second)
+        knows = len(first) == 1 or (body["model"] == "big" and int(first) % 10 > 0)
+        return 200, {}, chat_server.completion(body, text=str(right if knows else right + 1))
+
+    chat_server.replies = reply
+    pair = EndpointPair(Endpoint("tiny", chat_server.url), Endpoint("big", chat_server.url))
+    monkeypatch.setattr(module, "local_pair", lambda name: contextlib.nullcontext(pair))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    module.main(["--out", str(tmp_path / "mine"), "--prompts", "210"])
+    out = capsys.readouterr().out
+    assert "Routing pays on this data" in out
+    assert len({json.dumps(body["messages"]) + body["model"] for body in chat_server.asked}) >= 420
+    assert re.findall(r"(small|large) What is (\S+)", out) == [("small", "4"), ("large", "457")]
