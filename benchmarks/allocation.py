@@ -3,7 +3,12 @@
 First the time of the whole front on 10,000 queries × 12 models, on one core. Then the eleven models of RouterBench
 (ARC-c, Winogrande, MBPP; every model's mark and cost in dollars for every query): what it costs to match the best
 single model with predictors of success and cost. They are fitted on the rows marked train and measured on those marked
-validation; the oracle knows marks and costs. Rows marked test are not read.
+validation; the oracle knows marks and costs.
+
+Then three tables of many models with the bootstrap ensembles of ``shared_router.training.success_models``, whose p̄ + ασ
+is chosen inside the train rows: RouterBench, and the open models of MMLU-Pro and ZeroEval, where a cost is active
+parameters times tokens. On the same predictions the front stands beside OptLLM's search and pymoo's NSGA-II (needs
+pymoo, which is in no extra). Rows marked test are read with ``--split test`` only, and then instead of validation.
 """
 
 from __future__ import annotations
@@ -29,6 +34,9 @@ from sklearn.neighbors import NearestNeighbors
 from shared_router.allocation import AllocationFront, allocate, allocation_front
 from shared_router.evaluation.fronts import hypervolume, inverted_generational_distance, scaled, spread
 from shared_router.evaluation.optllm import destroy_reconstruct
+from shared_router.tables.answers import Answers, answers_from
+from shared_router.training.realised_front import realised as along
+from shared_router.training.success_models import fit_success_models
 
 Floats = npt.NDArray[np.float64]
 
@@ -237,15 +245,247 @@ def compare_searches(views: dict[str, Predicted]) -> None:
             print(f"  integer optimum at ${budget:.4f}: {gained:+.6f} of mean quality, in {taken:.2f} s")
 
 
+PARAMETERS: dict[str, dict[str, float]] = {
+    "mmlu_pro": {
+        "Yi-6B-Chat": 6.1,
+        "Mistral-7B-Instruct-v0.2": 7.2,
+        "Qwen1.5-7B-Chat": 7.7,
+        "c4ai-command-r-v01": 35.0,
+        "mathstral-7B": 7.2,
+        "Phi-3-mini-4k-instruct": 3.8,
+        "Mixtral-8x7B-Instruct-v0.1": 12.9,
+        "Llama-3.1-8B-Instruct": 8.0,
+        "Qwen1.5-72B-Chat": 72.3,
+        "Llama-3.1-70B-Instruct": 70.6,
+    },
+    "zeroeval": {
+        "gemma-2-2b-it": 2.6,
+        "Phi-3.5-mini-instruct": 3.8,
+        "Qwen2-7B-Instruct": 7.6,
+        "Meta-Llama-3-8B-Instruct": 8.0,
+        "Meta-Llama-3.1-8B-Instruct": 8.0,
+        "Yi-1.5-9B-Chat": 8.8,
+        "gemma-2-9b-it": 9.2,
+        "gemma-2-27b-it": 27.2,
+        "Yi-1.5-34B-Chat": 34.4,
+        "Meta-Llama-3-70B-Instruct": 70.6,
+        "Meta-Llama-3.1-70B-Instruct": 70.6,
+        "Qwen2-72B-Instruct": 72.7,
+        "Mistral-Large-2": 123.0,
+        "Llama-3.1-405B-Inst@sambanova": 405.0,
+    },
+}
+"""Billions of parameters that work on a token, by the models' cards; models of which nobody tells it are left out."""
+
+CHARS_PER_TOKEN = 4.0
+RESAMPLES, FOREST_RESAMPLES = 100, 3
+SEEDS = 3
+POPULATION, GENERATIONS = 100, 200
+REDRAWS = 200
+FOREST_ROWS = 3000
+"""Above, forests would take longer than all the rest."""
+
+
+def read_table(folder: Path, name: str, split: str) -> Answers:
+    """A table's complete queries of one split: costs in dollars, or in 10¹² parameters × tokens."""
+    columns = ["task", "query_id", "query", "model", "quality", "cost_usd", "response_chars", "split", "group"]
+    frame = pd.read_parquet(folder / f"{name}.parquet", columns=columns)
+    frame = frame[frame["split"] == split]
+    key = ["task", "query_id"]
+    if name in PARAMETERS:
+        active = frame["model"].map(PARAMETERS[name])
+        frame = frame[active.notna()].copy()
+        tokens = (frame["query"].str.len() + frame["response_chars"]) / CHARS_PER_TOKEN
+        frame["cost_usd"] = active * tokens / 1000.0
+    quality = frame.pivot_table(index=key, columns="model", values="quality").dropna()
+    cost = frame.pivot_table(index=key, columns="model", values="cost_usd").loc[quality.index]
+    first = frame.drop_duplicates(key).set_index(key).loc[quality.index]
+    groups = pd.factorize(first["group"])[0]
+    return answers_from(
+        list(first["query"].astype(str)), list(quality.columns), quality.to_numpy(), cost.to_numpy(), groups=groups
+    )
+
+
+def _square(rows: Answers, best: int) -> Floats:
+    """What real fronts are scaled to: from the cheapest model to quality 1 and the best single model's cost."""
+    cheapest = int(rows.cost.sum(axis=0).argmin())
+    return np.array([[rows.cost.min(axis=1).sum(), rows.quality[:, cheapest].mean()], [rows.cost[:, best].sum(), 1.0]])
+
+
+def _volume(view: Predicted, rows: Answers, chosen: npt.NDArray[np.intp], best: int) -> float:
+    part = rows.part(chosen)
+    points = along(allocation_front(view.quality[chosen], view.cost[chosen]), part.quality, part.cost)
+    return hypervolume(scaled(points, _square(part, best)), cost=1.0, quality=0.0)
+
+
+def success_views(train: Answers, rows: Answers) -> dict[str, tuple[Predicted, str]]:
+    """What ensembles say of the rows, with and without their uncertainty, and what there is to say about each."""
+    views = {"oracle": (Predicted(rows.quality, rows.cost), "")}
+    n = len(rows)
+    means = Predicted(np.tile(train.quality.mean(axis=0), (n, 1)), np.tile(train.cost.mean(axis=0), (n, 1)))
+    views["one mean for all"] = (means, "")
+    for method, resamples in (("ridge", RESAMPLES), ("forest", FOREST_RESAMPLES)):
+        if method == "forest" and len(train) > FOREST_ROWS:
+            continue
+        start = time.perf_counter()
+        models = fit_success_models(train, method=method, resamples=resamples)  # type: ignore[arg-type]
+        taken = time.perf_counter() - start
+        said = models.forecast(rows.queries)
+        about = f"{resamples} resamples in {taken:.1f} s, {100 * models.accuracy:.1f} % of labels"
+        views[f"{method}, p̄"] = (Predicted(said.mean, said.cost), about)
+        for alpha in (-1.0, 1.0):
+            moved = Predicted(np.clip(said.mean + alpha * said.std, 0.0, 1.0), said.cost)
+            views[f"{method}, α = {alpha:+g}"] = (moved, "")
+        views[f"{method}, α chosen"] = (Predicted(said.success, said.cost), f"α = {models.alpha:g}")
+    return views
+
+
+def measure_tables(folder: Path, split: str) -> None:
+    """Print what ensembles make of three tables, and what searches find on the same predictions."""
+    for name in ("routerbench_zs", "mmlu_pro", "zeroeval"):
+        train, rows = read_table(folder, name, "train"), read_table(folder, name, split)
+        best = int(train.quality.mean(axis=0).argmax())
+        paid, made = float(rows.cost[:, best].sum()), float(rows.quality[:, best].mean())
+        unit = "10¹² parameters × tokens" if name in PARAMETERS else "$"
+        print(f"\n{name}: {len(train)} train rows, {len(rows)} {split} rows, {len(rows.models)} models;", end=" ")
+        print(f"best single model {rows.models[best]}: {made:.4f} for {paid:.4g} {unit}")
+        print("| predictor | points | highest real | match, by outcome | predicted match | half the cost", end=" ")
+        print("| hypervolume (sd) | over p̄ | notes |\n|---|---|---|---|---|---|---|---|---|")
+        views = success_views(train, rows)
+        generator = np.random.default_rng(0)
+        draws = [generator.integers(0, len(rows), len(rows)) for _ in range(REDRAWS)]
+        volumes = {
+            key: np.array([_volume(view, rows, chosen, best) for chosen in draws]) for key, (view, _) in views.items()
+        }
+        for key, (view, about) in views.items():
+            base = f"{key.split(',')[0]}, p̄"
+            _print_view(rows, best, view, volumes[key], volumes.get(base) if key != base else None, (key, about))
+        compare_optimisers(rows, best, views["ridge, α chosen"][0])
+
+
+def _print_view(
+    rows: Answers, best: int, view: Predicted, volumes: Floats, base: Floats | None, titles: tuple[str, str]
+) -> None:
+    at, paid = np.arange(len(rows)), float(rows.cost[:, best].sum())
+    front = allocation_front(view.quality, view.cost)
+    points = along(front, rows.quality, rows.cost)
+    matching = front.assignment(front.reaching(float(view.quality[:, best].mean())))
+    half = front.assignment(front.within_budget(max(float(view.cost[:, best].sum()) / 2, float(front.cost[0]))))
+    apart = rows.quality[at, half] - rows.quality[:, best]
+    spent = 100 * rows.cost[at, half].sum() / paid
+    volume = _volume(view, rows, at, best)
+    over = "" if base is None else f"{(volumes - base).mean():+.4f} ± {(volumes - base).std():.4f}"
+    as_rows = Rows(list(rows.queries), np.array([]), rows.quality, rows.cost)
+    print(f"| {titles[0]} | {len(front):,} | {points[:, 1].max():.4f} | {_match(points, rows, best)}", end=" ")
+    print(
+        f"| {_against(as_rows, matching, best)} | {apart.mean():+.4f} ± {apart.std() / np.sqrt(len(at)):.4f}",
+        end=" ",
+    )
+    print(f"({spent:.0f} %) | {volume:.3f} ({volumes.std():.3f}) | {over} | {titles[1]} |", flush=True)
+
+
+def _match(points: Floats, rows: Answers, best: int) -> str:
+    enough = points[points[:, 1] >= rows.quality[:, best].mean() - 1e-12, 0]
+    return f"{100 * (1 - enough.min() / rows.cost[:, best].sum()):.1f} %" if enough.size else "never"
+
+
+def compare_optimisers(rows: Answers, best: int, view: Predicted) -> None:
+    """Print the front beside OptLLM's search and NSGA-II, on one predictor."""
+    front = allocation_front(view.quality, view.cost)
+    whole = np.column_stack([front.cost, front.quality])
+    print("\n| search | points | seconds | IGD | Δ | hypervolume | highest real | match, by outcome |", end="")
+    print("\n|---|---|---|---|---|---|---|---|")
+    start = time.perf_counter()
+    allocation_front(view.quality, view.cost)
+    _print_search("front", whole, whole, time.perf_counter() - start, along(front, rows.quality, rows.cost), rows, best)
+    start = time.perf_counter()
+    found = destroy_reconstruct(view.quality, view.cost)
+    taken = time.perf_counter() - start
+    points = np.column_stack([found.cost, found.quality])
+    _print_search("destroy and reconstruct", whole, points, taken, _real(found.assignment, rows), rows, best)
+    for title, seeded in (("NSGA-II", False), ("NSGA-II from single models and both ends", True)):
+        for seed in range(SEEDS):
+            start = time.perf_counter()
+            assignment = nsga2(view, seed, seeded=seeded)
+            taken = time.perf_counter() - start
+            at = np.arange(len(rows))
+            points = np.array([(view.cost[at, one].sum(), view.quality[at, one].mean()) for one in assignment])
+            name = f"{title}, seed {seed}"
+            _print_search(name, whole, points, taken, _real(assignment, rows), rows, best)
+
+
+def _real(assignment: npt.NDArray[np.intp], rows: Answers) -> Floats:
+    at = np.arange(len(rows))
+    return np.array([(rows.cost[at, one].sum(), rows.quality[at, one].mean()) for one in assignment])
+
+
+def _print_search(
+    title: str, whole: Floats, points: Floats, taken: float, real: Floats, rows: Answers, best: int
+) -> None:
+    unit, others = scaled(whole, whole), scaled(points, whole)
+    print(f"| {title} | {len(points):,} | {taken:.4f} | {inverted_generational_distance(others, unit):.4f}", end=" ")
+    print(f"| {spread(others, unit):.2f} | {hypervolume(others, cost=1.0, quality=0.0):.4f}", end=" ")
+    print(f"| {real[:, 1].max():.4f} | {_match(real, rows, best)} |", flush=True)
+
+
+def nsga2(view: Predicted, seed: int, *, seeded: bool) -> npt.NDArray[np.intp]:
+    """NSGA-II of pymoo with its operators for integers, a gene a query.
+
+    Args:
+        view: What is predicted.
+        seed: Of the search.
+        seeded: Whether the single models, the cheapest and the best assignment are in the first population.
+
+    Returns:
+        The non-dominated assignments of the last population, shape (k, n).
+    """
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.core.problem import Problem
+    from pymoo.operators.crossover.sbx import SBX
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.operators.repair.rounding import RoundingRepair
+    from pymoo.optimize import minimize
+
+    n, m = view.quality.shape
+    at = np.arange(n)
+
+    class Assignment(Problem):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(n_var=n, n_obj=2, xl=0, xu=m - 1, vtype=int)
+
+        def _evaluate(self, x: npt.NDArray[np.int64], out: dict[str, Floats], *args: object, **kwargs: object) -> None:
+            out["F"] = np.column_stack([view.cost[at, x].sum(axis=1), -view.quality[at, x].mean(axis=1)])
+
+    first = np.random.default_rng(seed).integers(0, m, (POPULATION, n))
+    if seeded:
+        first[:m] = np.arange(m)[:, None]
+        first[m], first[m + 1] = view.cost.argmin(axis=1), view.quality.argmax(axis=1)
+    repair = RoundingRepair()
+    algorithm = NSGA2(
+        pop_size=POPULATION,
+        sampling=first,
+        crossover=SBX(prob=1.0, eta=3.0, vtype=float, repair=repair),
+        mutation=PM(prob=1.0, eta=3.0, vtype=float, repair=repair),
+        eliminate_duplicates=True,
+    )
+    found = minimize(Assignment(), algorithm, ("n_gen", GENERATIONS), seed=seed, verbose=False)
+    return np.atleast_2d(found.X).astype(np.intp)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the outcome tables")
+    parser.add_argument(
+        "--split", choices=("validation", "test"), default="validation", help="what ensembles are measured on"
+    )
     arguments = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    measure_time()
-    measure_routerbench(arguments.data)
+    if arguments.split == "validation":
+        measure_time()
+        measure_routerbench(arguments.data)
+    measure_tables(arguments.data, arguments.split)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ and in your program:
     HybridChatModel(small=..., large=..., router="my-router", quality=0.9, confidence=0.95)
 """
 
-ROAD = ("collect", "label", "fit", "train", "learn", "calibrate", "evaluate", "score", "explain", "audit")
+ROAD = ("collect", "label", "fit", "train", "learn", "calibrate", "evaluate", "score", "explain", "audit", "allocate")
 """Commands in the order in which they are needed; others follow."""
 
 

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from shared_router.cli import allocate, audit, calibrate, collect, evaluate, explain, fit, label, learn, score, train
+from shared_router.cli import (
+    allocate,
+    audit,
+    calibrate,
+    collect,
+    evaluate,
+    experts,
+    explain,
+    fit,
+    label,
+    learn,
+    score,
+    train,
+)
 from shared_router.cli.app import app
 
 __all__ = [
@@ -12,6 +25,7 @@ __all__ = [
     "calibrate",
     "collect",
     "evaluate",
+    "experts",
     "explain",
     "fit",
     "label",
