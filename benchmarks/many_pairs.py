@@ -7,8 +7,8 @@ rows marked train, APGR from those marked validation; rows marked test are not r
 ``MOST_PAIRS`` are represented by as many, drawn at random.
 
 A table's pairs share its queries, so that their figures are not independent: the interval of a table's mean comes from
-1,000 bootstrap samples of the queries, the same for all pairs. The embedded router learned from the training rows of the
-tables that are marked with a star; there it has an advantage that it would not have on other traffic.
+1,000 bootstrap samples of the queries, the same for all pairs. The embedded router learned from the training rows of
+the tables that are marked with a star; there it has an advantage that it would not have on other traffic.
 """
 
 from __future__ import annotations

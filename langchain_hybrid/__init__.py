@@ -15,11 +15,12 @@ except ImportError as error:
 from langchain_hybrid.annotation import decision_of
 from langchain_hybrid.callbacks import DECISION_EVENT
 from langchain_hybrid.chat_model import HybridChatModel
+from langchain_hybrid.expert_chat_model import ExpertChatModel
 
 if TYPE_CHECKING:
     from langchain_hybrid.middleware import HybridRoutingMiddleware
 
-__all__ = ["DECISION_EVENT", "HybridChatModel", "HybridRoutingMiddleware", "decision_of"]
+__all__ = ["DECISION_EVENT", "ExpertChatModel", "HybridChatModel", "HybridRoutingMiddleware", "decision_of"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,6 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
 from shared_router.knob import KNOB_SETTINGS, split_knob
-from shared_router.records import Target
 
 __all__ = ["BOUND_KNOB", "REPLAY", "HybridBinding", "Leg", "Replay", "SchemaReplay", "ToolReplay", "bound_settings"]
 
@@ -44,20 +43,20 @@ class Replay(abc.ABC):
     """Something bound to the router that is bound to a model when that is chosen.
 
     Attributes:
-        made: The last result for each of the two models, so that schemas are converted once.
+        made: The last result for each of the models, so that schemas are converted once.
     """
 
-    made: dict[Target, tuple[BaseChatModel, Leg]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    made: dict[str, tuple[BaseChatModel, Leg]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @abc.abstractmethod
     def bind(self, model: BaseChatModel) -> Runnable[LanguageModelInput, Any]:
         """``model`` with the thing bound, by the model's own method."""
 
-    def on(self, target: Target, model: BaseChatModel) -> Leg:
+    def on(self, target: str, model: BaseChatModel) -> Leg:
         """The model with the thing bound, remembered.
 
         Args:
-            target: Which of the two it is.
+            target: Which of the models it is.
             model: The model.
         """
         known = self.made.get(target)

@@ -25,7 +25,7 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
 from langchain_hybrid.annotation import KEY
-from shared_router.records import JSON, Target
+from shared_router.records import JSON
 
 __all__ = [
     "DECISION_EVENT",
@@ -37,6 +37,7 @@ __all__ = [
     "child_manager",
     "child_of",
     "configured",
+    "merged",
     "open_run",
     "run_outputs",
 ]
@@ -166,7 +167,7 @@ class OpenRun(Generic[RunManager]):
         if self.is_watched:
             self.chunks.append(response)
 
-    def child(self, kind: type[Manager], target: Target, record: Mapping[str, JSON]) -> Manager:
+    def child(self, kind: type[Manager], target: str, record: Mapping[str, JSON]) -> Manager:
         """The manager that the chosen model is called with."""
         self.record = record
         child = child_manager(kind, self.run_id, self.manager, target, record)
@@ -177,7 +178,7 @@ class OpenRun(Generic[RunManager]):
 
     def outputs(self) -> dict[str, Any]:
         """What the run says at its end."""
-        return run_outputs(_merged(self.chunks), self.record)
+        return run_outputs(merged(self.chunks), self.record)
 
 
 def run_outputs(output: Any, record: Mapping[str, JSON] | None) -> dict[str, Any]:
@@ -185,7 +186,8 @@ def run_outputs(output: Any, record: Mapping[str, JSON] | None) -> dict[str, Any
     return {"output": output, **({KEY: dict(record)} if record is not None else {})}
 
 
-def _merged(chunks: Sequence[Any]) -> Any:
+def merged(chunks: Sequence[Any]) -> Any:
+    """The whole that the parts of a stream make; None of no parts."""
     if len(chunks) < 2:
         return chunks[0] if chunks else None
     if all(isinstance(chunk, AIMessageChunk) for chunk in chunks):
@@ -202,7 +204,7 @@ def _merged(chunks: Sequence[Any]) -> Any:
 
 
 def child_manager(
-    kind: type[Manager], parent: uuid.UUID, inherited: Any, target: Target, record: Mapping[str, JSON]
+    kind: type[Manager], parent: uuid.UUID, inherited: Any, target: str, record: Mapping[str, JSON]
 ) -> Manager:
     """The manager that the chosen model is called with; ``inherited`` is a manager or the manager of a run."""
     manager = kind(handlers=[], parent_run_id=parent)
@@ -231,7 +233,7 @@ def child_of(kind: type[Manager], run_manager: Any) -> Manager | None:
 class SyncRun(OpenRun[CallbackManagerForChainRun]):
     """The router's run while it is open."""
 
-    def decided(self, target: Target, record: Mapping[str, JSON]) -> CallbackManager:
+    def decided(self, target: str, record: Mapping[str, JSON]) -> CallbackManager:
         """Announce the decision, and make the manager that the chosen model is called with."""
         child = self.child(CallbackManager, target, record)
         if child.handlers:
@@ -247,7 +249,7 @@ class SyncRun(OpenRun[CallbackManagerForChainRun]):
 class AsyncRun(OpenRun[AsyncCallbackManagerForChainRun]):
     """The router's run while it is open."""
 
-    async def decided(self, target: Target, record: Mapping[str, JSON]) -> AsyncCallbackManager:
+    async def decided(self, target: str, record: Mapping[str, JSON]) -> AsyncCallbackManager:
         """Announce the decision, and make the manager that the chosen model is called with."""
         child = self.child(AsyncCallbackManager, target, record)
         if child.handlers:  # core gathers over none of them at the price of a trip through the event loop

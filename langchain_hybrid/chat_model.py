@@ -56,6 +56,8 @@ from langchain_hybrid.binding import (
 )
 from langchain_hybrid.callbacks import AsyncRun, OpenRun, RunStart, SyncRun, aopen_run, child_of, open_run
 from langchain_hybrid.capabilities import KnownCapabilities, merged_profile
+from langchain_hybrid.cascading import Asking, aanswered, answered, aparts_of, parts_of
+from langchain_hybrid.evidence import logprob_settings
 from langchain_hybrid.messages import readable_by
 from langchain_hybrid.plan import Call, Plan, knob_in, model_name, recipient, with_decisions
 from langchain_hybrid.relay import arelayed, relayed
@@ -68,9 +70,10 @@ from langchain_hybrid.results import (
 )
 from langchain_hybrid.watch import AsyncLegWatch, LegWatch
 from shared_router.budget import BudgetLike
+from shared_router.cascade import CASCADE, CascadeDecider, CurrentCascade, Policy, check_policy
 from shared_router.deciding import Decider, Fallback, OnDrift, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision
-from shared_router.errors import HybridError
+from shared_router.errors import HybridError, KnobError
 from shared_router.knob import DEFAULT_KNOB, KNOB_NAMES, KNOB_SETTINGS, Knob, knob_from, split_knob
 from shared_router.monitor import DriftMonitor
 from shared_router.records import TARGETS, Target
@@ -126,6 +129,15 @@ class HybridChatModel(BaseChatModel):
         small_capabilities: What the small model can do (modalities, tools, structured_output, context_window), where
             its profile is silent or wrong. A call that only one model can serve goes to that one, unscored.
         large_capabilities: The same for the large model.
+        policy: ``"route"`` decides before the call, by the router. ``"cascade"`` asks the small model first, and the
+            large one where that answer is uncertain (docs/cascades.md): the knobs then are ``large_share`` or
+            ``threshold``, or a promise where ``uncertainty`` was fitted on labelled answers. ``"route_then_cascade"``
+            asks the large model at once where the router finds a query hard enough.
+        uncertainty: How the small model's answer is judged in a cascade: a name of ``shared_router.uncertainty``, a
+            function of the prompt's text and the message that returns a number in [0, 1], the folder of a fitted
+            cascade, or a ``Cascade``; None for the margin of its first token.
+        route_threshold: The difficulty from which ``"route_then_cascade"`` asks the large model at once; None for that
+            of the fitted cascade, or 0.9.
 
     Raises:
         KnobError: Two knobs are given, or one is misspelt, out of range or of the wrong type.
@@ -154,11 +166,15 @@ class HybridChatModel(BaseChatModel):
     judged: Judged | None = Field(default=None, repr=False, exclude=True)
     small_capabilities: Any = None
     large_capabilities: Any = None
+    policy: Policy = "route"
+    uncertainty: Any = Field(default=None, repr=False, exclude=True)
+    route_threshold: float | None = None
 
     _configured_legs: dict[Target, tuple[BaseChatModel, dict[str, Any], BaseChatModel]] = PrivateAttr(
         default_factory=dict
     )
     _current: CurrentDecider = PrivateAttr(default_factory=CurrentDecider)
+    _current_cascade: CurrentCascade = PrivateAttr(default_factory=CurrentCascade)
     _known_capabilities: KnownCapabilities = PrivateAttr(default_factory=KnownCapabilities)
 
     # ── settings ──
@@ -181,6 +197,11 @@ class HybridChatModel(BaseChatModel):
                 raise HybridError(f"{name} on the router would have no effect; set it on small and large, one each")
         check_settings(values)
         knob = knob_from({name: values.get(name) for name in KNOB_SETTINGS})
+        policy = ("policy", "uncertainty", "route_threshold")
+        if any(values.get(name) is not None for name in policy):
+            about = (values.get("policy", "route"), values.get("uncertainty"), knob or DEFAULT_KNOB)
+            cascade = check_policy(*about, values.get("route_threshold"), values.get("stickiness", "per_call"))
+            values = {**values, "uncertainty": cascade} if about[0] != "route" else values
         return {**values, **knob.settings} if knob is not None else values
 
     @field_validator("small", "large", mode="before")
@@ -251,7 +272,15 @@ class HybridChatModel(BaseChatModel):
         return await self._decider.adecide([self._request(call) for call in calls])
 
     @property
-    def _decider(self) -> Decider:
+    def _decider(self) -> Decider | CascadeDecider:
+        decider = self._before_call
+        return decider if self.policy == "route" else self._cascade_over(decider)
+
+    def _cascade_over(self, decider: Decider) -> CascadeDecider:
+        return self._current_cascade.over(decider, self.policy, self.uncertainty, self.route_threshold)
+
+    @property
+    def _before_call(self) -> Decider:
         return self._current.under(
             self.router,
             self.on_router_error,
@@ -295,10 +324,15 @@ class HybridChatModel(BaseChatModel):
         )
 
     def _leg(self, target: Target) -> BaseChatModel:
-        """The model, with the router's ``output_version`` and ``disable_streaming`` where those are set."""
+        """The model, with the router's ``output_version`` and ``disable_streaming`` where those are set.
+
+        In a cascade the small one reports log-probabilities if it can.
+        """
         model = self.small if target == "small" else self.large
         names = ("output_version", "disable_streaming")
         update = {name: getattr(self, name) for name in names if getattr(self, name) and name in self.model_fields_set}
+        if target == "small" and self.policy != "route":
+            update |= logprob_settings(model, self._cascade_over(self._before_call).cascade)
         if not update:
             return model
         known = self._configured_legs.get(target)
@@ -316,7 +350,7 @@ class HybridChatModel(BaseChatModel):
             tags=self.tags,
             metadata=self.metadata,
             verbose=self.verbose,
-            may_fall_back=self.fallback is not None,
+            may_fall_back=self.fallback is not None or self.policy != "route",
         )
 
     # ── invoke, stream ──
@@ -391,6 +425,8 @@ class HybridChatModel(BaseChatModel):
 
     def _answer(self, call: Call, run: SyncRun, attempt: Callable[[Plan, SyncRun], Value]) -> Value:
         plan = self._plan(call, call.decision or self._decide([call])[0])
+        if plan.decision.reason == CASCADE:
+            return cast("Value", answered(self._asking(call, plan), run, attempt))
         try:
             return attempt(plan, run)
         except Exception as error:
@@ -400,6 +436,8 @@ class HybridChatModel(BaseChatModel):
 
     async def _aanswer(self, call: Call, run: AsyncRun, attempt: Callable[[Plan, AsyncRun], Awaitable[Value]]) -> Value:
         plan = self._plan(call, call.decision or (await self._adecide([call]))[0])
+        if plan.decision.reason == CASCADE:
+            return cast("Value", await aanswered(self._asking(call, plan), run, attempt))
         try:
             return await attempt(plan, run)
         except Exception as error:
@@ -411,6 +449,10 @@ class HybridChatModel(BaseChatModel):
         self, call: Call, run: SyncRun, attempt: Callable[[Plan, SyncRun], Iterator[Value]]
     ) -> Generator[Value, None, None]:
         plan = self._plan(call, call.decision or self._decide([call])[0])
+        if plan.decision.reason == CASCADE:
+            with closing(cast("Any", parts_of(self._asking(call, plan), run, attempt))) as parts:
+                yield from parts
+            return
         try:
             with closing(cast("Any", attempt(plan, run))) as parts:
                 for part in parts:
@@ -426,6 +468,11 @@ class HybridChatModel(BaseChatModel):
         self, call: Call, run: AsyncRun, attempt: Callable[[Plan, AsyncRun], AsyncIterator[Value]]
     ) -> AsyncGenerator[Value, None]:
         plan = self._plan(call, call.decision or (await self._adecide([call]))[0])
+        if plan.decision.reason == CASCADE:
+            async with aclosing(cast("Any", aparts_of(self._asking(call, plan), run, attempt))) as parts:
+                async for part in parts:
+                    yield part
+            return
         try:
             async with aclosing(cast("Any", attempt(plan, run))) as parts:
                 async for part in parts:
@@ -436,6 +483,16 @@ class HybridChatModel(BaseChatModel):
             async with aclosing(cast("Any", attempt(second, run))) as parts:
                 async for part in parts:
                     yield part
+
+    def _asking(self, call: Call, plan: Plan) -> Asking:
+        return Asking(
+            call=call,
+            first=plan,
+            decider=self._cascade_over(self._before_call),
+            request=self._request(call),
+            plan=lambda decision: self._plan(call, decision),
+            fallback=self.fallback,
+        )
 
     def _second_plan(self, call: Call, run: OpenRun[Any], plan: Plan, error: Exception) -> Plan | None:
         """What is to be done after the chosen model failed; None where its error is the answer."""
@@ -459,7 +516,7 @@ class HybridChatModel(BaseChatModel):
             return super().stream_events(input, config, version=version, stop=stop, **kwargs)
         call = self._call(input, config, _with_stop(kwargs, stop))
         (decision,) = self._decide([call])
-        if may_fall_back(decision, self.fallback):
+        if decision.reason == CASCADE or may_fall_back(decision, self.fallback):
             return relayed(self._events(replace(call, decision=decision)))
         plan = self._plan(call, decision)
         watch = LegWatch(self._start(call), plan.decision.target, plan.record)
@@ -483,7 +540,7 @@ class HybridChatModel(BaseChatModel):
     async def _astream_v3(self, model_input: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any]) -> Any:
         call = self._call(model_input, config, kwargs)
         (decision,) = await self._adecide([call])
-        if may_fall_back(decision, self.fallback):
+        if decision.reason == CASCADE or may_fall_back(decision, self.fallback):
             return arelayed(self._aevents(replace(call, decision=decision)))
         plan = self._plan(call, decision)
         watch = AsyncLegWatch(self._start(call), plan.decision.target, plan.record)
@@ -527,7 +584,7 @@ class HybridChatModel(BaseChatModel):
         configs = get_config_list(config, len(inputs))
         if budget is not None:
             batch = self._budgeted(inputs, configs, kwargs, budget)
-            decided = batch.decided(self._decider.decide(batch.requests), self._decider)
+            decided = batch.decided(batch.decider.decide(batch.requests))
         else:
             decided = self._decided(inputs, configs, kwargs)
         return super().batch(decided, configs, return_exceptions=return_exceptions, **kwargs)
@@ -545,7 +602,7 @@ class HybridChatModel(BaseChatModel):
         configs = get_config_list(config, len(inputs))
         if budget is not None:
             batch = self._budgeted(inputs, configs, kwargs, budget)
-            decided = batch.decided(await self._decider.adecide(batch.requests), self._decider)
+            decided = batch.decided(await batch.decider.adecide(batch.requests))
         else:
             decided = await self._adecided(inputs, configs, kwargs)
         return await super().abatch(decided, configs, return_exceptions=return_exceptions, **kwargs)
@@ -582,7 +639,14 @@ class HybridChatModel(BaseChatModel):
     def _budgeted(
         self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], kwargs: Mapping[str, Any], budget: BudgetLike
     ) -> BudgetedBatch:
-        return budgeted_batch(inputs, configs, kwargs, budget, read=self._call, asked=self._request)
+        if self.policy != "route":
+            raise KnobError(
+                "a budget is shared out before anything is asked, a cascade decides after each answer: say "
+                'large_share, or use policy="route"'
+            )
+        return budgeted_batch(
+            inputs, configs, kwargs, budget, read=self._call, asked=self._request, decider=self._before_call
+        )
 
     def _decided(
         self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], kwargs: Mapping[str, Any]

@@ -13,7 +13,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from langchain_hybrid.annotation import decision_of
-from shared_router.records import Role, Target, Turn
+from shared_router.records import Role, Turn
 
 __all__ = ["MAX_TOOL_CALL_ID", "Recipient", "readable_by", "to_turns"]
 
@@ -55,12 +55,12 @@ class Recipient:
     """The model that is about to read a conversation.
 
     Attributes:
-        target: Which of the two it is.
+        target: Which of the router's models it is.
         model: Its name.
         provider: Its provider, as its own traces call it; empty if it does not say.
     """
 
-    target: Target
+    target: str
     model: str
     provider: str
 

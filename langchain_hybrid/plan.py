@@ -15,9 +15,9 @@ from langchain_hybrid.binding import Replay
 from langchain_hybrid.messages import Recipient
 from shared_router.decision import RoutingDecision
 from shared_router.knob import Knob, split_knob
-from shared_router.records import JSON, Target
+from shared_router.records import JSON
 
-__all__ = ["Call", "Plan", "knob_in", "model_name", "recipient", "with_decisions"]
+__all__ = ["Attempt", "Call", "Plan", "knob_in", "model_name", "recipient", "with_decisions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,10 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be done.
+class Attempt:
+    """One model, ready to be asked.
 
     Attributes:
-        decision: Which model answers, and why.
         record: The decision as JSON values, as response, trace and event show it.
         leg: The chosen model, or a chain around it that parses its answer.
         messages: The prompt as that model can read it.
@@ -54,18 +53,33 @@ class Plan:
         kwargs: The chosen model's call arguments.
     """
 
-    decision: RoutingDecision
     record: Mapping[str, JSON]
     leg: Runnable[LanguageModelInput, Any]
     messages: list[BaseMessage]
     config: RunnableConfig
     kwargs: Mapping[str, Any]
 
+    @property
+    def target(self) -> str:
+        """Who is asked: "small", "large", or an expert's name."""
+        return str(self.record["target"])
+
     def below(self, callbacks: CallbackManager | AsyncCallbackManager) -> RunnableConfig:
         """The config of the chosen model's call."""
         # core's patch_config, less the filling in of what is filled in already: name and id are the router's own
         kept = {name: value for name, value in self.config.items() if name not in ("run_name", "run_id")}
         return cast("RunnableConfig", {**kept, "callbacks": callbacks})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Attempt):
+    """What is to be done by a router between two models.
+
+    Attributes:
+        decision: Which model answers, and why.
+    """
+
+    decision: RoutingDecision
 
 
 def with_decisions(calls: Sequence[Call], decisions: Sequence[RoutingDecision]) -> list[Call]:
@@ -87,7 +101,7 @@ def model_name(model: BaseChatModel) -> str:
     return model._get_ls_params().get("ls_model_name") or type(model).__name__
 
 
-def recipient(target: Target, model: BaseChatModel, kwargs: Mapping[str, Any]) -> Recipient:
+def recipient(target: str, model: BaseChatModel, kwargs: Mapping[str, Any]) -> Recipient:
     """Who is about to read the prompt; a model named at the call replaces the one that was set."""
     # no other argument changes the name, and some are of types that ls params do not expect
     params = model._get_ls_params(**({"model": kwargs["model"]} if "model" in kwargs else {}))

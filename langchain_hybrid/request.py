@@ -18,7 +18,7 @@ from shared_router.guards import Capabilities
 from shared_router.knob import Knob
 from shared_router.records import Target, Turn
 
-__all__ = ["Conversation", "Judged", "conversation_key", "routing_request"]
+__all__ = ["Conversation", "Judged", "conversation_key", "judged_query", "routing_request", "token_counter"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +54,12 @@ def routing_request(
         judged: The user's function that says which text is judged; None for the human's last ask.
     """
     turns = to_turns(messages)
-    query = turns if judged is None else _judged(judged, messages, turns)
+    query = judged_query(judged, messages, turns)
     in_loop = bool(turns) and turns[-1].role == "tool"
     if not capabilities:
         return RoutingRequest(query, knob, conversation=conversation, in_loop=in_loop)
     windows = [one.context_window for one in capabilities.values() if one.context_window is not None]
-    window, count = (min(windows), _counter(counters)) if windows else (None, None)
+    window, count = (min(windows), token_counter(counters)) if windows else (None, None)
     needs = needs_of(messages, turns, replay=replay, kwargs=kwargs, window=window, count=count)
     return RoutingRequest(query, knob, needs, capabilities, conversation, in_loop)
 
@@ -89,7 +89,16 @@ def conversation_key(
     return key
 
 
-def _judged(judged: Judged, messages: list[BaseMessage], turns: list[Turn]) -> str | list[Turn]:
+def judged_query(judged: Judged | None, messages: list[BaseMessage], turns: list[Turn]) -> str | list[Turn]:
+    """What is judged of a prompt: what the user's function returns, else the conversation.
+
+    Args:
+        judged: The user's function, if any.
+        messages: The prompt.
+        turns: The same, reduced to text.
+    """
+    if judged is None:
+        return turns
     try:
         text = judged(messages)
     except Exception as error:  # a user's function must not take the answer down
@@ -98,7 +107,8 @@ def _judged(judged: Judged, messages: list[BaseMessage], turns: list[Turn]) -> s
     return text if isinstance(text, str) else turns
 
 
-def _counter(models: Sequence[BaseChatModel]) -> Callable[[str], int] | None:
+def token_counter(models: Sequence[BaseChatModel]) -> Callable[[str], int] | None:
+    """The first token counter that the user has given to one of the models; None where there is none."""
     for model in models:
         if (token_ids := model.custom_get_token_ids) is not None:
             return lambda text: len(token_ids(text))

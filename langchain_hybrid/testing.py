@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
 __all__ = ["RecordedCall", "RecordedRun", "RunRecorder", "ScriptedChatModel"]
+
+_RECORDING = threading.Lock()
+"""Of all doubles: samples are drawn in threads, and a lock in a model would keep it from being copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,10 @@ class ScriptedChatModel(BaseChatModel):
         delay: Seconds before the first token.
         fail_after: Raise ``failure`` after that many streamed tokens; without streaming, at once.
         failure: The error for ``fail_after``.
+        confidences: Probability of each token of an answer, in turn with the calls, in (0, 1]; the rest is that of one
+            other token. Reported as OpenAI's chat completions do, where ``logprobs`` is set.
+        logprobs: Report log-probabilities.
+        top_logprobs: How many alternatives are reported per token.
 
     Attributes:
         calls: Every call that reached the model, in order.
@@ -75,6 +84,9 @@ class ScriptedChatModel(BaseChatModel):
     delay: float = 0.0
     fail_after: int | None = None
     failure: Any = None
+    confidences: Sequence[float] = ()
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | None = None
@@ -118,16 +130,22 @@ class ScriptedChatModel(BaseChatModel):
 
     # ── the answer ──
 
-    def _answer(self, messages: list[BaseMessage], kwargs: Mapping[str, Any]) -> AIMessage:
+    def _recorded(self, call: RecordedCall) -> int:
+        """Its place among the calls."""
+        with _RECORDING:
+            self.calls.append(call)
+            return len(self.calls) - 1
+
+    def _answer(self, messages: list[BaseMessage], kwargs: Mapping[str, Any], place: int) -> AIMessage:
         name = kwargs.get("model", self.model)
-        answer = self.answers[(len(self.calls) - 1) % len(self.answers)]
+        answer = self.answers[place % len(self.answers)]
         if callable(answer):
             answer = answer(messages)
         if isinstance(answer, BaseException):
             raise answer
         call = _due_tool_call(messages, kwargs, unforced=self.call_tools)
         if call is not None:
-            answer = AIMessage("", tool_calls=[tool_call(**call, id=f"call_{len(self.calls)}")])
+            answer = AIMessage("", tool_calls=[tool_call(**call, id=f"call_{place + 1}")])
         message = AIMessage(answer) if isinstance(answer, str) else answer.model_copy()
         prompt = sum(len(str(one.content).split()) for one in messages)
         reply = max(len(_tokens(message)), 1)
@@ -140,14 +158,29 @@ class ScriptedChatModel(BaseChatModel):
         )
         provider = {"model_name": name, "model_provider": self.provider}
         message.response_metadata = {**provider, **message.response_metadata}
+        if self.logprobs and self.confidences and not message.tool_calls:
+            chance = self.confidences[place % len(self.confidences)]
+            reported = [self._reported(str(token), chance) for token in _tokens(message)]
+            message.response_metadata["logprobs"] = {"content": reported, "refusal": None}
         return message
+
+    def _reported(self, token: str, chance: float) -> dict[str, Any]:
+        choices = {token: chance, "<other>": 1.0 - chance}
+        spelled = [
+            {"token": text, "logprob": math.log(value) if value > 0.0 else -9999.0, "bytes": None}
+            for text, value in sorted(choices.items(), key=lambda one: -one[1])
+        ]
+        return {"token": token, "logprob": math.log(chance), "top_logprobs": spelled[: self.top_logprobs or 0]}
 
     def _chunks(self, message: AIMessage) -> Iterator[ChatGenerationChunk]:
         tokens = _tokens(message)
+        # on the chunk of its own token, as servers stream it
+        reported = message.response_metadata.pop("logprobs", {"content": []})["content"]
         for sent, token in enumerate(tokens):
             if self.fail_after is not None and sent >= self.fail_after:
                 raise self.failure
-            yield _chunk(AIMessageChunk(content=token))
+            about = {"logprobs": {"content": [reported[sent]]}} if reported else {}
+            yield _chunk(AIMessageChunk(content=token, response_metadata=about))
         for index, call in enumerate(message.tool_calls):
             spelled = tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=index)
             yield _chunk(AIMessageChunk(content="", tool_call_chunks=[spelled]))
@@ -175,9 +208,9 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        self.calls.append(RecordedCall("generate", messages, stop, kwargs))
+        place = self._recorded(RecordedCall("generate", messages, stop, kwargs))
         time.sleep(self.delay)
-        return self._result(self._answer(messages, kwargs))
+        return self._result(self._answer(messages, kwargs, place))
 
     async def _agenerate(
         self,
@@ -186,9 +219,9 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        self.calls.append(RecordedCall("agenerate", messages, stop, kwargs))
+        place = self._recorded(RecordedCall("agenerate", messages, stop, kwargs))
         await asyncio.sleep(self.delay)
-        return self._result(self._answer(messages, kwargs))
+        return self._result(self._answer(messages, kwargs, place))
 
     def _stream(
         self,
@@ -197,9 +230,9 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        self.calls.append(RecordedCall("stream", messages, stop, kwargs))
+        place = self._recorded(RecordedCall("stream", messages, stop, kwargs))
         time.sleep(self.delay)
-        yield from self._chunks(self._answer(messages, kwargs))
+        yield from self._chunks(self._answer(messages, kwargs, place))
 
     async def _astream(
         self,
@@ -208,9 +241,9 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        self.calls.append(RecordedCall("astream", messages, stop, kwargs))
+        place = self._recorded(RecordedCall("astream", messages, stop, kwargs))
         await asyncio.sleep(self.delay)
-        for chunk in self._chunks(self._answer(messages, kwargs)):
+        for chunk in self._chunks(self._answer(messages, kwargs, place)):
             await asyncio.sleep(0)
             yield chunk
 

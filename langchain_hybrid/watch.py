@@ -17,7 +17,7 @@ from langchain_core.utils.uuid import uuid7
 
 from langchain_hybrid.annotation import KEY
 from langchain_hybrid.callbacks import DECISION_EVENT, Manager, RunStart, child_manager, configured, run_outputs
-from shared_router.records import JSON, Target
+from shared_router.records import JSON
 
 __all__ = ["AsyncLegWatch", "LegWatch"]
 
@@ -27,10 +27,10 @@ class _Watch:
 
     run_inline = True
 
-    def _prepare(self, manager: Any, start: RunStart, target: Target, record: Mapping[str, JSON]) -> None:
+    def _prepare(self, manager: Any, start: RunStart, target: str, record: Mapping[str, JSON]) -> None:
         self.manager = manager
         self.start = start
-        self.target: Target = target
+        self.target: str = target
         self.record = record
         self.run_id = start.run_id or uuid7()
         self.run: Any = None
@@ -81,7 +81,7 @@ class LegWatch(_Watch, BaseCallbackHandler):
         record: The decision as JSON values.
     """
 
-    def __init__(self, start: RunStart, target: Target, record: Mapping[str, JSON]) -> None:
+    def __init__(self, start: RunStart, target: str, record: Mapping[str, JSON]) -> None:
         self._prepare(configured(CallbackManager, start), start, target, record)
 
     def _open(self) -> None:
@@ -127,7 +127,7 @@ class AsyncLegWatch(_Watch, AsyncCallbackHandler):
         record: The decision as JSON values.
     """
 
-    def __init__(self, start: RunStart, target: Target, record: Mapping[str, JSON]) -> None:
+    def __init__(self, start: RunStart, target: str, record: Mapping[str, JSON]) -> None:
         self._prepare(configured(AsyncCallbackManager, start), start, target, record)
 
     async def _open(self) -> None:

@@ -5,6 +5,7 @@ from shared_router.errors import MissingExtraError
 try:
     from llamaindex_hybrid.annotation import decision_of
     from llamaindex_hybrid.events import HybridRoutingEvent
+    from llamaindex_hybrid.expert_llm import ExpertLLM
     from llamaindex_hybrid.llm import HybridLLM
     from llamaindex_hybrid.question import query
     from llamaindex_hybrid.structured import HybridStructuredLLM
@@ -13,4 +14,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError('llamaindex_hybrid needs llama-index-core: pip install "hybrid-llm[llamaindex]"') from error
 
-__all__ = ["HybridLLM", "HybridRoutingEvent", "HybridStructuredLLM", "decision_of", "query"]
+__all__ = ["ExpertLLM", "HybridLLM", "HybridRoutingEvent", "HybridStructuredLLM", "decision_of", "query"]

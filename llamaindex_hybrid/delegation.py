@@ -13,8 +13,10 @@ from llama_index.core.rate_limiter import BaseRateLimiter
 
 from llamaindex_hybrid.annotation import annotated
 from llamaindex_hybrid.calls import Plan, Request
+from llamaindex_hybrid.cascading import Asking, acascaded, acascaded_stream, cascaded, cascaded_stream
 from llamaindex_hybrid.events import announce
 from llamaindex_hybrid.messages import identified
+from shared_router.cascade import CASCADE
 
 __all__ = ["Delegating", "Finish"]
 
@@ -51,11 +53,16 @@ class Delegating:
 
     # not abstract: core opens a span around every method that implements an abstract one (DispatcherSpanMixin)
 
-    def _plan(self, request: Request) -> Plan:
-        """The call for the chosen model. Changes nothing."""
+    def _plan(self, request: Request, *, once: bool = False) -> Plan:
+        """The call for the chosen model. Changes nothing.
+
+        Args:
+            request: The call.
+            once: One model only can be asked: a cascade leaves the call to the large one, with the reason "once".
+        """
         raise NotImplementedError
 
-    async def _aplan(self, request: Request) -> Plan:
+    async def _aplan(self, request: Request, *, once: bool = False) -> Plan:
         raise NotImplementedError
 
     def _plan_again(self, plan: Plan, request: Request, error: Exception) -> Plan | None:
@@ -65,8 +72,14 @@ class Delegating:
     async def _aplan_again(self, plan: Plan, request: Request, error: Exception) -> Plan | None:
         raise NotImplementedError
 
+    def _asking(self, method: str, plan: Plan, request: Request) -> Asking:
+        """The call as a cascade, after the decision to ask the small model first."""
+        raise NotImplementedError
+
     def _call(self, method: str, request: Request, finish: Finish = finished) -> Any:
-        plan = self._plan(request)
+        plan = self._plan(request, once=method in NO_SECOND_ATTEMPT)
+        if plan.decision.reason == CASCADE:
+            return cascaded(self, self._asking(method, plan, request), finish)
         self._admit(method, plan)
         try:
             response = plan.ask(method)
@@ -78,7 +91,9 @@ class Delegating:
         return finish(response, plan)
 
     async def _acall(self, method: str, request: Request, finish: Finish = finished) -> Any:
-        plan = await self._aplan(request)
+        plan = await self._aplan(request, once=method in NO_SECOND_ATTEMPT)
+        if plan.decision.reason == CASCADE:
+            return await acascaded(self, self._asking(method, plan, request), finish)
         await self._aadmit(method, plan)
         try:
             response = await plan.aask(method)
@@ -91,6 +106,8 @@ class Delegating:
 
     def _stream(self, method: str, request: Request, finish: Finish = finished) -> Generator[Any, None, None]:
         plan, failure = self._plan(request), None
+        if plan.decision.reason == CASCADE:
+            return cascaded_stream(self, self._asking(method, plan, request), finish)
         self._admit(method, plan)
         try:
             chunks = plan.ask(method)
@@ -103,6 +120,8 @@ class Delegating:
 
     async def _astream(self, method: str, request: Request, finish: Finish = finished) -> AsyncGenerator[Any, None]:
         plan, failure = await self._aplan(request), None
+        if plan.decision.reason == CASCADE:
+            return await acascaded_stream(self, self._asking(method, plan, request), finish)
         await self._aadmit(method, plan)
         try:
             chunks = await plan.aask(method)

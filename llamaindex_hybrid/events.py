@@ -9,6 +9,7 @@ from llama_index_instrumentation.event_handlers import NullEventHandler
 
 from llamaindex_hybrid.calls import Plan
 from shared_router.decision import RoutingDecision
+from shared_router.experts.decision import ExpertDecision
 
 __all__ = ["HybridRoutingEvent", "announce"]
 
@@ -30,7 +31,7 @@ class HybridRoutingEvent(BaseEvent):
 
     method: str
     model: str
-    decision: RoutingDecision
+    decision: RoutingDecision | ExpertDecision
 
     @classmethod
     def class_name(cls) -> str:

@@ -7,43 +7,35 @@ carry no callback decorators; the chosen model fires its events, once.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
-    ChatResponseAsyncGen,
-    ChatResponseGen,
-    CompletionResponse,
-    CompletionResponseAsyncGen,
-    CompletionResponseGen,
     LLMMetadata,
 )
-from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr, SerializeAsAny, field_serializer
-from llama_index.core.chat_engine.types import AgentChatResponse
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, SerializeAsAny, field_serializer
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
-from llama_index.core.prompts.base import BasePromptTemplate
 from llama_index.core.prompts.prompt_type import PromptType
 from llama_index.core.tools.types import BaseTool
-from llama_index.core.types import TokenAsyncGen, TokenGen
-from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
 from llamaindex_hybrid.annotation import decision_of
-from llamaindex_hybrid.calls import from_messages, from_prompt, from_structured, from_text, from_tools
+from llamaindex_hybrid.calls import from_tools
 from llamaindex_hybrid.capabilities import MetadataCache, merged, model_name
+from llamaindex_hybrid.endpoints import DelegatingLLM, ToolMessage, with_ready_signatures
 from llamaindex_hybrid.messages import selections_with_ids
-from llamaindex_hybrid.planning import Planning
+from llamaindex_hybrid.planning import Copies, Planning
 from llamaindex_hybrid.saving import revived, without_secrets
 from llamaindex_hybrid.settings import Conversation, checked
-from llamaindex_hybrid.structured import HybridStructuredLLM
+from shared_router.cascade import CurrentCascade, Policy, UncertaintyLike, check_policy
 from shared_router.deciding import Fallback, OnDrift
 from shared_router.errors import HybridError
 from shared_router.guards import Capabilities
-from shared_router.knob import CONFIDENCE, KNOB_NAMES, KNOB_SETTINGS, Knob, knob_from
+from shared_router.knob import CONFIDENCE, DEFAULT_KNOB, KNOB_NAMES, KNOB_SETTINGS, Knob, knob_from
 from shared_router.limits import Limit
 from shared_router.monitor import DriftMonitor
 from shared_router.records import TARGETS, Target
@@ -52,10 +44,8 @@ from shared_router.settings import CapabilitiesLike, CurrentDecider, StickinessM
 
 __all__ = ["HybridLLM"]
 
-ToolMessage = str | ChatMessage | None
 
-
-class HybridLLM(FunctionCallingLLM, Planning):
+class HybridLLM(DelegatingLLM, Planning):
     """Sends each call to a small or a large LLM, by the difficulty of its question and a quality knob.
 
     Stands wherever an LLM stands: ``Settings.llm``, query and chat engines, agents, extractors, evaluators. Every
@@ -98,6 +88,16 @@ class HybridLLM(FunctionCallingLLM, Planning):
         small_prompts: Prompt types (``PromptType``, their names, or "condense") whose calls always go to the small
             model if it can serve them, with the reason "auxiliary", unless a knob is given with the call.
         context_share: The share of the retrieved text, from its beginning, that is judged along with the question.
+        policy: "route" decides before the call, by the router. "cascade" asks the small model first, and the large one
+            where that answer is uncertain (docs/cascades.md): the knobs then are ``large_share`` or ``threshold``, or a
+            promise where ``uncertainty`` was fitted on labelled answers. "route_then_cascade" asks the large model at
+            once where the router finds a query hard enough. ``predict_and_call`` and its twin go to the large model,
+            with the reason "once": the tools have been called when its answer is known.
+        uncertainty: How the small model's answer is judged in a cascade: a name of ``shared_router.uncertainty``, a
+            function of the prompt's text and the message that returns a number in [0, 1], the folder of a fitted
+            cascade, or a ``Cascade``; None for the margin of its first token.
+        route_threshold: The difficulty from which "route_then_cascade" asks the large model at once; None for that of
+            the fitted cascade, or 0.9.
         kwargs: Core's own settings of an LLM; they hold for both models where they are given.
 
     Raises:
@@ -127,11 +127,15 @@ class HybridLLM(FunctionCallingLLM, Planning):
     large_capabilities: Capabilities | None = Field(default=None, description="What the large model can do.")
     small_prompts: tuple[str, ...] = Field(default=(), description="Prompt types that go to the small model.")
     context_share: float = Field(default=0.0, ge=0.0, le=1.0, description="Share of retrieved text that is judged.")
+    policy: Policy = Field(default="route", description="'route', 'cascade' or 'route_then_cascade'.")
+    uncertainty: Any = Field(default=None, description="How a cascade judges the small model's answer.")
+    route_threshold: float | None = Field(default=None, description="Difficulty that goes to the large model at once.")
 
     _resolved: Router = PrivateAttr()
     _current_decider: CurrentDecider = PrivateAttr(default_factory=CurrentDecider)
+    _current_cascade: CurrentCascade = PrivateAttr(default_factory=CurrentCascade)
     _metadata_cache: MetadataCache = PrivateAttr(default_factory=MetadataCache)
-    _overlaid: dict[Target, tuple[LLM, dict[str, Any], dict[str, Any], LLM]] = PrivateAttr(default_factory=dict)
+    _overlaid: Copies = PrivateAttr(default_factory=Copies)
 
     def __init__(
         self,
@@ -157,6 +161,9 @@ class HybridLLM(FunctionCallingLLM, Planning):
         large_capabilities: CapabilitiesLike = None,
         small_prompts: Collection[PromptType | str] = (),
         context_share: float = 0.0,
+        policy: Policy = "route",
+        uncertainty: UncertaintyLike = None,
+        route_threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         knob = knob_from(
@@ -182,12 +189,16 @@ class HybridLLM(FunctionCallingLLM, Planning):
             "small_capabilities": small_capabilities,
             "large_capabilities": large_capabilities,
             "small_prompts": small_prompts,
+            "policy": policy,
+            "route_threshold": route_threshold,
         }
+        check_policy(checked("policy", policy), uncertainty, knob or DEFAULT_KNOB, route_threshold, stickiness)
         super().__init__(
             small=small,
             large=large,
             router=router,
             context_share=context_share,
+            uncertainty=uncertainty,
             **{name: checked(name, value) for name, value in settings.items()},
             **({} if knob is None else knob.settings),
             **kwargs,
@@ -242,6 +253,7 @@ class HybridLLM(FunctionCallingLLM, Planning):
         knob_from(asked if set(asked) != {CONFIDENCE} else {**self._own_knob.settings, **asked})
         copy = super().model_copy(deep=deep)
         copy._current_decider = replace(copy._current_decider)
+        copy._current_cascade = replace(copy._current_cascade)
         # a knob takes the confidence of the one before it away, so that one that comes with it is set after it
         for name in sorted(settings, key=lambda name: name == CONFIDENCE):
             setattr(copy, name, settings[name])
@@ -250,162 +262,6 @@ class HybridLLM(FunctionCallingLLM, Planning):
     def _hand_on(self, callback_manager: Any) -> None:
         for model in (self.small, self.large):
             model.callback_manager = callback_manager
-
-    # chat and completion
-
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation."""
-        return cast("ChatResponse", self._call("chat", from_messages(messages, kwargs)))
-
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation."""
-        return cast("ChatResponse", await self._acall("achat", from_messages(messages, kwargs)))
-
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Answer a conversation chunk by chunk."""
-        return self._stream("stream_chat", from_messages(messages, kwargs))
-
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        """Answer a conversation chunk by chunk."""
-        return await self._astream("astream_chat", from_messages(messages, kwargs))
-
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Complete a text."""
-        return cast("CompletionResponse", self._call("complete", from_text(prompt, formatted, kwargs)))
-
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Complete a text."""
-        return cast("CompletionResponse", await self._acall("acomplete", from_text(prompt, formatted, kwargs)))
-
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        """Complete a text chunk by chunk."""
-        return self._stream("stream_complete", from_text(prompt, formatted, kwargs))
-
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
-        """Complete a text chunk by chunk."""
-        return await self._astream("astream_complete", from_text(prompt, formatted, kwargs))
-
-    # prompt templates
-
-    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
-        """Answer a template."""
-        return cast("str", self._call("predict", from_prompt(prompt, prompt_args)))
-
-    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
-        """Answer a template."""
-        return cast("str", await self._acall("apredict", from_prompt(prompt, prompt_args)))
-
-    def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
-        """Answer a template token by token."""
-        return self._stream("stream", from_prompt(prompt, prompt_args))
-
-    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenAsyncGen:
-        """Answer a template token by token."""
-        return await self._astream("astream", from_prompt(prompt, prompt_args))
-
-    # structured output
-
-    def structured_predict(
-        self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> Any:
-        """Answer a template with an object."""
-        return self._call("structured_predict", from_structured(output_cls, prompt, llm_kwargs, prompt_args))
-
-    async def astructured_predict(
-        self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> Any:
-        """Answer a template with an object."""
-        return await self._acall("astructured_predict", from_structured(output_cls, prompt, llm_kwargs, prompt_args))
-
-    def stream_structured_predict(
-        self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> Generator[Any, None, None]:
-        """Answer a template with an object that grows."""
-        return self._stream("stream_structured_predict", from_structured(output_cls, prompt, llm_kwargs, prompt_args))
-
-    async def astream_structured_predict(
-        self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
-    ) -> AsyncGenerator[Any, None]:
-        """Answer a template with an object that grows."""
-        request = from_structured(output_cls, prompt, llm_kwargs, prompt_args)
-        return await self._astream("astream_structured_predict", request)
-
-    def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> HybridStructuredLLM:
-        """This router as an LLM whose every answer is an object of ``output_cls``."""
-        return HybridStructuredLLM(llm=self, output_cls=output_cls, **kwargs)
-
-    # tools
-
-    def chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: ToolMessage = None,
-        chat_history: list[ChatMessage] | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> ChatResponse:
-        """Answer a conversation with text or tool calls."""
-        request = from_tools(tools, user_msg, chat_history, args, kwargs)
-        return cast("ChatResponse", self._call("chat_with_tools", request))
-
-    async def achat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: ToolMessage = None,
-        chat_history: list[ChatMessage] | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> ChatResponse:
-        """Answer a conversation with text or tool calls."""
-        request = from_tools(tools, user_msg, chat_history, args, kwargs)
-        return cast("ChatResponse", await self._acall("achat_with_tools", request))
-
-    def stream_chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: ToolMessage = None,
-        chat_history: list[ChatMessage] | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> ChatResponseGen:
-        """Answer a conversation with text or tool calls chunk by chunk."""
-        return self._stream("stream_chat_with_tools", from_tools(tools, user_msg, chat_history, args, kwargs))
-
-    async def astream_chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: ToolMessage = None,
-        chat_history: list[ChatMessage] | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> ChatResponseAsyncGen:
-        """Answer a conversation with text or tool calls chunk by chunk."""
-        request = from_tools(tools, user_msg, chat_history, args, kwargs)
-        return await self._astream("astream_chat_with_tools", request)
-
-    def predict_and_call(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: ToolMessage = None,
-        chat_history: list[ChatMessage] | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> AgentChatResponse:
-        """Let the model choose a tool, and call it."""
-        request = from_tools(tools, user_msg, chat_history, args, kwargs)
-        return cast("AgentChatResponse", self._call("predict_and_call", request))
-
-    async def apredict_and_call(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: ToolMessage = None,
-        chat_history: list[ChatMessage] | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> AgentChatResponse:
-        """Let the model choose a tool, and call it."""
-        request = from_tools(tools, user_msg, chat_history, args, kwargs)
-        return cast("AgentChatResponse", await self._acall("apredict_and_call", request))
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
@@ -441,7 +297,7 @@ class HybridLLM(FunctionCallingLLM, Planning):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Arguments for a chat method of this router; they name the model in whose format the tools are described."""
-        plan = self._plan(from_tools(tools, user_msg, chat_history, (), kwargs))
+        plan = self._plan(from_tools(tools, user_msg, chat_history, (), kwargs), once=True)
         prepared = plan.method("_prepare_chat_with_tools_compat")(
             *plan.args,
             verbose=verbose,
@@ -464,6 +320,12 @@ class HybridLLM(FunctionCallingLLM, Planning):
         return (
             {"router_id": self._resolved.router_id} if callable(router) or isinstance(router, Router) else str(router)
         )
+
+    @field_serializer("uncertainty")
+    def _saved_uncertainty(self, uncertainty: UncertaintyLike) -> str | dict[str, str] | None:
+        if uncertainty is None or isinstance(uncertainty, str):
+            return uncertainty
+        return os.fspath(uncertainty) if isinstance(uncertainty, os.PathLike) else {"uncertainty": repr(uncertainty)}
 
     @field_serializer("small_capabilities", "large_capabilities")
     def _saved_capabilities(self, capabilities: Capabilities | None) -> dict[str, Any] | None:
@@ -495,6 +357,11 @@ class HybridLLM(FunctionCallingLLM, Planning):
                 f"this HybridLLM was saved with the router {settings['router'].get('router_id')!r}, an object that "
                 "JSON cannot hold; hand it over: HybridLLM.from_dict(data, router=...)"
             )
+        if isinstance(settings.get("uncertainty"), Mapping):
+            raise HybridError(
+                f"this HybridLLM was saved with the uncertainty {settings['uncertainty'].get('uncertainty')!r}, an "
+                "object that JSON cannot hold; hand it over: HybridLLM.from_dict(data, uncertainty=...)"
+            )
         for target in TARGETS:
             settings[target] = revived(settings[target], llm_classes or {})
         return super().from_dict(settings)
@@ -507,7 +374,11 @@ class HybridLLM(FunctionCallingLLM, Planning):
                 would route by the default router.
         """
         state = super().__getstate__()
-        missing = [name for name in ("small", "large", "router", "conversation") if name not in state["__dict__"]]
+        missing = [
+            name
+            for name in ("small", "large", "router", "conversation", "uncertainty")
+            if name not in state["__dict__"]
+        ]
         if missing:
             raise HybridError(
                 f"{' and '.join(missing)} cannot be pickled; give an artifact's path or a function of a module for a "
@@ -526,7 +397,4 @@ class HybridLLM(FunctionCallingLLM, Planning):
         ]
 
 
-for _method in vars(HybridLLM).values():
-    if hasattr(_method, DISPATCHER_SPAN_DECORATED_ATTR):
-        # the span around a method reads its signature at every call, and takes the one that lies ready
-        cast("Any", inspect.unwrap(_method)).__signature__ = inspect.signature(_method)
+with_ready_signatures(HybridLLM)

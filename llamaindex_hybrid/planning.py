@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
@@ -22,10 +23,13 @@ from llamaindex_hybrid.capabilities import (
     model_name,
     must_be_asked,
 )
+from llamaindex_hybrid.cascading import Asking
 from llamaindex_hybrid.delegation import Delegating
+from llamaindex_hybrid.evidence import logprob_settings, overheard
 from llamaindex_hybrid.messages import Recipient, to_turns
 from llamaindex_hybrid.needs import counted_by_host
 from llamaindex_hybrid.settings import Conversation
+from shared_router.cascade import CASCADE, CascadeDecider, CurrentCascade, Policy, UncertaintyLike
 from shared_router.deciding import Decider, Fallback, OnDrift, RoutingRequest, may_fall_back
 from shared_router.decision import RoutingDecision, overridden
 from shared_router.guards import Call, Capabilities, Needs, Verdict, verdict
@@ -35,7 +39,7 @@ from shared_router.records import TARGETS, Target
 from shared_router.router import Router
 from shared_router.settings import CurrentDecider, StickinessMode, as_capabilities
 
-__all__ = ["Planning"]
+__all__ = ["OVERLAYS", "Copies", "Planning", "recounted"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,13 @@ OVERLAYS: Mapping[str, Any] = {
 
 AUXILIARY = Verdict("small", "auxiliary")
 """What is said of a call whose kind of prompt always goes to the small model."""
+
+
+class Copies(dict[str, tuple[LLM, dict[str, Any], dict[str, Any], LLM]]):
+    """Copies of the models with settings laid over them, by model: made again in another process."""
+
+    def __reduce__(self) -> tuple[type[Copies], tuple[()]]:
+        return Copies, ()
 
 
 class Planning(Delegating):
@@ -71,23 +82,28 @@ class Planning(Delegating):
     large_capabilities: Capabilities | None
     small_prompts: tuple[str, ...]
     context_share: float
+    policy: Policy
+    uncertainty: UncertaintyLike
+    route_threshold: float | None
 
     _resolved: Router
     _current_decider: CurrentDecider
+    _current_cascade: CurrentCascade
     _metadata_cache: MetadataCache
-    _overlaid: dict[Target, tuple[LLM, dict[str, Any], dict[str, Any], LLM]]
+    _overlaid: Copies
 
-    def _plan(self, request: Request) -> Plan:
+    def _plan(self, request: Request, *, once: bool = False) -> Plan:
         asked = self._routing_request(request)
         decision = self._by_kind(request, asked) or self._decider.decide([asked])[0]
-        return self._planned(request, decision)
+        return self._planned(request, _at_once(decision) if once else decision)
 
-    async def _aplan(self, request: Request) -> Plan:
+    async def _aplan(self, request: Request, *, once: bool = False) -> Plan:
         for target in TARGETS:
             if must_be_asked(self._model(target), self._stated(target), request.needs):
                 await self._metadata_cache.load(self._model(target))
         asked = self._routing_request(request)
         decision = self._by_kind(request, asked) or (await self._decider.adecide([asked]))[0]
+        decision = _at_once(decision) if once else decision
         await self._metadata_cache.load(self._model(decision.target))
         return self._planned(request, decision)
 
@@ -103,6 +119,18 @@ class Planning(Delegating):
         await self._metadata_cache.load(self._model(decision.target))
         return self._planned(request, decision)
 
+    def _asking(self, method: str, plan: Plan, request: Request) -> Asking:
+        return Asking(
+            method=method,
+            request=request,
+            first=plan,
+            decider=self._cascade_over(self._before_call),
+            asked=self._routing_request(request),
+            plan=lambda decision: self._planned(request, decision),
+            load=lambda: self._metadata_cache.load(self.large),
+            fallback=self.fallback,
+        )
+
     # what is known about a call
 
     def _routing_request(self, request: Request) -> RoutingRequest:
@@ -112,7 +140,7 @@ class Planning(Delegating):
         return RoutingRequest(
             query=request.judged(self.context_share),
             knob=knob,
-            needs=_recounted(request, capabilities),
+            needs=recounted(request, capabilities),
             capabilities=capabilities,
             conversation=self._conversation_of(request),
             # only a monitor asks, and finding out may mean formatting a template
@@ -164,7 +192,15 @@ class Planning(Delegating):
         return overridden(verdict(call) or AUXILIARY, call, router_id=self._resolved.router_id)
 
     @property
-    def _decider(self) -> Decider:
+    def _decider(self) -> Decider | CascadeDecider:
+        decider = self._before_call
+        return decider if self.policy == "route" else self._cascade_over(decider)
+
+    def _cascade_over(self, decider: Decider) -> CascadeDecider:
+        return self._current_cascade.over(decider, self.policy, self.uncertainty, self.route_threshold)
+
+    @property
+    def _before_call(self) -> Decider:
         return self._current_decider.under(
             self._resolved,
             self.on_router_error,
@@ -195,15 +231,19 @@ class Planning(Delegating):
         return self.small if target == "small" else self.large
 
     def _leg(self, target: Target) -> LLM:
-        """The model, with the settings laid over it that the user has made on the router."""
+        """The model, with the settings laid over it that the user has made on the router; heard, in a cascade."""
         model = self._model(target)
         overlay = {name: value for name, default in OVERLAYS.items() if (value := getattr(self, name)) != default}
-        if not overlay:
+        is_heard = target == "small" and self.policy != "route"
+        if is_heard:
+            overlay |= logprob_settings(model, self._cascade_over(self._before_call).cascade)
+        if not overlay and not is_heard:
             return model
         known = self._overlaid.get(target)
         # the copy is kept, with the HTTP client it has built, until either side changes
         if known is None or known[0] is not model or known[1] != overlay or known[2] != model.__dict__:
-            known = (model, overlay, dict(model.__dict__), model.model_copy(update=overlay))
+            copy = model.model_copy(update=overlay)
+            known = (model, overlay, dict(model.__dict__), overheard(copy) if is_heard else copy)
             self._overlaid[target] = known
         return known[3]
 
@@ -213,7 +253,12 @@ def _is_in_loop(content: Sequence[ChatMessage] | str) -> bool:
     return bool(turns) and turns[-1].role == "tool"
 
 
-def _recounted(request: Request, capabilities: Mapping[Target, Capabilities]) -> Needs:
+def _at_once(decision: RoutingDecision) -> RoutingDecision:
+    """The decision where only one model can be asked: the model's own code acts on its answer before anyone judges."""
+    return replace(decision, target="large", reason="once") if decision.reason == CASCADE else decision
+
+
+def recounted(request: Request, capabilities: Mapping[Any, Capabilities]) -> Needs:
     """The call's needs, with tokens counted where an estimate alone would send it away from a model.
 
     Synthesizers pack prompts up to the window, by the host's tokenizer: a generous estimate finds every one too long.

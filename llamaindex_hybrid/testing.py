@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import math
 import pickle
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from typing import Any, TypeVar, cast
@@ -54,6 +55,10 @@ class ScriptedLLM(FunctionCallingLLM):
         model: Its name.
         replies: One a call, in order; the last one is repeated. By default it says "<model> answers".
         is_function_calling_model: Whether it calls tools.
+        confidences: Probability of each token of a reply, in turn with the calls, the last one repeated; the rest is
+            that of one other token. Reported in ``raw`` as OpenAI's chat completions do, where ``logprobs`` is set.
+        logprobs: Report log-probabilities.
+        top_logprobs: How many alternatives are reported per token.
         kwargs: ``context_window``, ``num_output``, ``is_chat_model``, ``system_role`` and core's settings of an LLM.
 
     Attributes:
@@ -64,6 +69,9 @@ class ScriptedLLM(FunctionCallingLLM):
 
     model: str = "scripted"
     replies: list[Any] = Field(default_factory=list)
+    confidences: list[float] = Field(default_factory=list)
+    logprobs: bool | None = None
+    top_logprobs: int = 0
     is_function_calling_model: bool = True
     is_chat_model: bool = True
     context_window: int = 4096
@@ -113,7 +121,7 @@ class ScriptedLLM(FunctionCallingLLM):
         self._keywords.append(kwargs)
         if isinstance(reply, Exception):
             raise reply
-        raw = {"usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}}
+        raw: dict[str, Any] = {"usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}}
         if isinstance(reply, ToolCallBlock):
             message = ChatMessage(role=MessageRole.ASSISTANT, blocks=[TextBlock(text=""), reply.model_copy()])
             return [ChatResponse(message=message, delta="", raw=raw)]
@@ -121,22 +129,41 @@ class ScriptedLLM(FunctionCallingLLM):
         deltas = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
         return [
             ChatResponse(
-                message=ChatMessage(role=MessageRole.ASSISTANT, content="".join(deltas[: i + 1])), delta=delta, raw=raw
+                message=ChatMessage(role=MessageRole.ASSISTANT, content="".join(deltas[: i + 1])),
+                delta=delta,
+                raw={**raw, **self._reported([delta])},
             )
             for i, delta in enumerate(deltas)
         ]
+
+    def _reported(self, tokens: Sequence[str]) -> dict[str, Any]:
+        if not (self.logprobs and self.confidences):
+            return {}
+        chance = self.confidences[min(len(self._received), len(self.confidences)) - 1]
+        content = []
+        for token in tokens:
+            choices = sorted([(token, chance), ("<other>", 1.0 - chance)], key=lambda one: -one[1])
+            top = [{"token": text, "logprob": math.log(max(value, 1e-300))} for text, value in choices]
+            content.append({"token": token, "logprob": math.log(chance), "top_logprobs": top[: self.top_logprobs]})
+        return {"choices": [{"logprobs": {"content": content}}]}
+
+    def _whole(self, chunks: Sequence[ChatResponse]) -> ChatResponse:
+        """The last chunk, as a response that was not streamed."""
+        last = chunks[-1]
+        reported = self._reported([chunk.delta or "" for chunk in chunks])
+        return last.model_copy(update={"delta": None, "raw": {**cast("dict[str, Any]", last.raw), **reported}})
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole reply."""
         self._called.append("chat")
-        return self._chunks(messages, kwargs)[-1].model_copy(update={"delta": None})
+        return self._whole(self._chunks(messages, kwargs))
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The whole reply."""
         self._called.append("achat")
-        return self._chunks(messages, kwargs)[-1].model_copy(update={"delta": None})
+        return self._whole(self._chunks(messages, kwargs))
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
@@ -154,13 +181,13 @@ class ScriptedLLM(FunctionCallingLLM):
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """The whole reply."""
         self._called.append("complete")
-        return _completion(self._chunks([ChatMessage(content=prompt)], kwargs)[-1])
+        return _completion(self._whole(self._chunks([ChatMessage(content=prompt)], kwargs)))
 
     @llm_completion_callback()
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """The whole reply."""
         self._called.append("acomplete")
-        return _completion(self._chunks([ChatMessage(content=prompt)], kwargs)[-1])
+        return _completion(self._whole(self._chunks([ChatMessage(content=prompt)], kwargs)))
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:

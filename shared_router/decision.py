@@ -22,9 +22,11 @@ class RoutingDecision:
         target: "small" or "large".
         reason: "score" where the difficulty decided; "switch_cost" where staying was worth more; "uncertified" where a
             confidence was asked for that no threshold has, so that the large model answers; "drift" where the traffic
-            is no longer that of the calibration set; "budget" where a limit kept it from the large model; a guard's
-            word ("forced", "modality", "tools", "structured_output", "context_window", "sticky"); "router_error" or
-            "router_timeout" where the router could not say; "fallback" after the first model failed.
+            is no longer that of the calibration set; "budget" where a limit kept it from the large model, or the
+            budget of its batch decided; a guard's word ("forced", "modality", "tools", "structured_output",
+            "context_window", "sticky"); "router_error" or "router_timeout" where the router could not say; "fallback"
+            after the first model failed. Of a cascade: "cascade" while the small model is asked first, then
+            "confident" or "uncertain".
         difficulty: Calibrated difficulty in [0, 1]; None where nothing was scored.
         threshold: The cut that was applied; None where nothing was compared.
         knob: The wish that held for this call.
@@ -35,6 +37,9 @@ class RoutingDecision:
             a curve.
         failed: After a fallback, the model that failed first and its error's class; None otherwise.
         certified: True only if a certificate with the knob's confidence holds for the threshold.
+        uncertainty: Of the small model's answer in [0, 1], which is what the threshold then cuts; None outside a
+            cascade, and before that answer.
+        asked: The models that a cascade asked for this call, in order, once for each answer; empty outside one.
     """
 
     target: Target
@@ -47,6 +52,8 @@ class RoutingDecision:
     large_share: float | None = None
     failed: str | None = None
     certified: bool = False
+    uncertainty: float | None = None
+    asked: tuple[Target, ...] = ()
 
     def after_failure(self, error: BaseException) -> RoutingDecision:
         """The decision to ask the other model once, after the first one failed before its first token.
@@ -101,6 +108,8 @@ class RoutingDecision:
             "calibrated": self.calibrated,
             **({"certified": self.certified} if self.knob.confidence is not None else {}),
             **({"failed": self.failed} if self.failed is not None else {}),
+            **({"uncertainty": self.uncertainty} if self.uncertainty is not None else {}),
+            **({"asked": list(self.asked)} if self.asked else {}),
         }
 
 

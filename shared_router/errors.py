@@ -9,6 +9,7 @@
     │   ├── ArtifactFormatError     not one of ours, or damaged
     │   ├── ArtifactVersionError    written by a newer release
     │   └── ArtifactHashError       the bytes are not those that were written
+    ├── ExpertsBusyError            all experts are at their limits, and so are their queues
     ├── OutcomeError                outcome arrays or tables that cannot be used
     └── MissingExtraError           an optional dependency that is not installed
 
@@ -25,6 +26,7 @@ __all__ = [
     "ArtifactHashError",
     "ArtifactNotFoundError",
     "ArtifactVersionError",
+    "ExpertsBusyError",
     "HybridError",
     "KnobError",
     "MissingExtraError",
@@ -68,6 +70,10 @@ class ArtifactVersionError(ArtifactError):
 
 class ArtifactHashError(ArtifactError):
     """The artifact's content does not match the hash that was written with it."""
+
+
+class ExpertsBusyError(HybridError):
+    """No expert could take a call: all are at their limits, and the queue is full or the time to wait is over."""
 
 
 class OutcomeError(HybridError):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
+from shared_router.cascade import Policy
 from shared_router.conversations import Conversations
 from shared_router.deciding import Decider, Fallback, OnDrift
 from shared_router.errors import HybridError, KnobError
@@ -122,6 +123,21 @@ def _limit(name: str, value: Any) -> Any:
     return value
 
 
+def _policy(name: str, value: Any) -> Any:
+    if value not in get_args(Policy):
+        raise HybridError(f'{name} is "route", "cascade" or "route_then_cascade", got {value!r}')
+    return value
+
+
+def _route_threshold(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        return Knob("threshold", value).value
+    except KnobError as error:
+        raise HybridError(f"{name} is a difficulty from 0 to 1, or None, got {value!r}") from error
+
+
 def _function(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise HybridError(f"{name} is a function, or None, got {value!r}")
@@ -140,6 +156,8 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "switch_cost": lambda name, value: Stickiness(cost=value).cost,
     "on_drift": _on_drift,
     "limit": _limit,
+    "policy": _policy,
+    "route_threshold": _route_threshold,
     "conversation": _function,
     "judged": _function,
     "small_capabilities": _capabilities,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shared_router import Artifact
-from shared_router.artifact import FORMAT_VERSION, MANIFEST, _hash
+from shared_router.artifact import FORMAT_VERSION, MANIFEST
 from shared_router.calibration import IsotonicCalibrator, LogisticCalibrator
 from shared_router.calibration_set import CalibrationSet
 from shared_router.errors import (
@@ -17,6 +17,7 @@ from shared_router.errors import (
     ArtifactVersionError,
 )
 from shared_router.router import Router
+from shared_router.sealed_folder import hash_of
 from shared_router.testing import linear_curve
 
 
@@ -161,7 +162,7 @@ def test_weights_cannot_be_taken_from_elsewhere(folder: Path, monkeypatch: pytes
     (folder.parent / "evil.safetensors").write_bytes(weights(folder).read_bytes())
     document = manifest(folder)
     document["weights"] = document["weights"] | {"file": "../evil.safetensors"}  # type: ignore[operator]
-    monkeypatch.setattr("shared_router.artifact._hash", lambda body: document["content_hash"])
+    monkeypatch.setattr("shared_router.sealed_folder.hash_of", lambda body: document["content_hash"])
     (folder / MANIFEST).write_text(json.dumps(document))
     with pytest.raises(ArtifactNotFoundError):
         Artifact.load(folder)
@@ -172,7 +173,7 @@ def test_weights_cannot_be_taken_from_elsewhere(folder: Path, monkeypatch: pytes
 def test_a_well_hashed_manifest_of_the_wrong_shape(folder: Path, key: str, value: object) -> None:
     document = manifest(folder) | {key: value}
     document.pop("content_hash")
-    (folder / MANIFEST).write_text(json.dumps({**document, "content_hash": _hash(document)}))
+    (folder / MANIFEST).write_text(json.dumps({**document, "content_hash": hash_of(document)}))
     with pytest.raises(ArtifactFormatError, match="is damaged"):
         Artifact.load(folder)
 
@@ -200,7 +201,7 @@ def test_an_impossible_calibration_set_is_a_damaged_artifact(tmp_path: Path) -> 
     document = manifest(folder)
     del document["content_hash"]
     document["calibration_set"] = {"quality_range": [0.0, 0.5]}
-    (folder / MANIFEST).write_text(json.dumps({**document, "content_hash": _hash(document)}))
+    (folder / MANIFEST).write_text(json.dumps({**document, "content_hash": hash_of(document)}))
     with pytest.raises(ArtifactFormatError, match=r"large lies in \[0, 0.5\]"):
         Artifact.load(folder)
 
