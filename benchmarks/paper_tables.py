@@ -31,7 +31,7 @@ from shared_router.evaluation.metrics import apgr
 from shared_router.tables.labeled import LabeledPrompt, LabeledPrompts, labeled_from
 from shared_router.training.fast_heads import METHODS, embedded_scorer, lesson_from, out_of_fold
 from shared_router.training.fit_own import groups_of
-from shared_router.training.transformer_labels import LABEL_KINDS, examples_from, relaxation
+from shared_router.training.soft_labels import LABEL_KINDS, examples_from, relaxation
 
 Floats = npt.NDArray[np.float64]
 

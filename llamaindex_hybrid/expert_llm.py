@@ -242,7 +242,7 @@ class ExpertLLM(DelegatingLLM):
     async def _astream(self, method: str, request: Request, finish: Finish = finished) -> AsyncGenerator[Any, None]:
         seated = self._seated(request)
         try:
-            return _aheld(await super()._astream(method, seated, finish), seated.seat)
+            return await _aheld(await super()._astream(method, seated, finish), seated.seat)
         except BaseException:
             seated.seat.release()
             raise
@@ -490,8 +490,15 @@ def _named(request: Request) -> tuple[str | None, dict[str, Any]]:
 
 
 def _held(chunks: Generator[Any, None, None], seat: Seat) -> Generator[Any, None, None]:
-    # a stream that is never read does not come to its ``finally``: there the slot itself, when it is forgotten, does
+    held = _holding(chunks, seat)
+    # a generator comes to its ``finally`` only if it was begun: this one shall also where nobody reads it
+    next(held)
+    return held
+
+
+def _holding(chunks: Generator[Any, None, None], seat: Seat) -> Generator[Any, None, None]:
     try:
+        yield None
         yield from chunks
     finally:
         chunks.close()
@@ -499,7 +506,14 @@ def _held(chunks: Generator[Any, None, None], seat: Seat) -> Generator[Any, None
 
 
 async def _aheld(chunks: AsyncGenerator[Any, None], seat: Seat) -> AsyncGenerator[Any, None]:
+    held = _aholding(chunks, seat)
+    await anext(held)
+    return held
+
+
+async def _aholding(chunks: AsyncGenerator[Any, None], seat: Seat) -> AsyncGenerator[Any, None]:
     try:
+        yield None
         async for chunk in chunks:
             yield chunk
     finally:

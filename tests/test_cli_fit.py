@@ -20,7 +20,7 @@ from shared_router.router import Router
 runner = CliRunner()
 WIDE = {"COLUMNS": "200"}
 
-MODELS = '''
+MODELS = """
 def answer(prompt, right):
     with open(__file__ + ".calls", "a") as asked:
         asked.write(prompt + "\\n")
@@ -34,7 +34,7 @@ def small(prompt: str) -> str:
 
 def large(prompt: str) -> str:
     return answer(prompt, lambda product, first: first % 11 != 0)
-'''
+"""
 
 
 def write_prompts(folder: Path, count: int = 220) -> Path:

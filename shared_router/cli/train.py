@@ -75,8 +75,8 @@ def train(
 ) -> None:
     """Train Hybrid LLM's own router: a transformers encoder, fine-tuned on soft labels, served as ONNX int8."""
     from shared_router.tables.labeled import read_labeled
+    from shared_router.training.soft_labels import label_kind
     from shared_router.training.transformer_fit import fit_transformer
-    from shared_router.training.transformer_labels import label_kind
     from shared_router.training.transformer_router import TransformerSettings
 
     with errors():

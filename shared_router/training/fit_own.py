@@ -48,6 +48,7 @@ from shared_router.training.fast_heads import (
     lesson_from,
     out_of_fold,
 )
+from shared_router.training.soft_labels import examples_from
 
 __all__ = [
     "AUTO",
@@ -177,7 +178,9 @@ def fit_own(
     kept_back = held_out_rows(labeled, held_out, seed)
     learned = labeled.part(np.setdiff1d(np.arange(len(labeled)), kept_back))
     tell("counting words")
-    lesson = lesson_from(embedded_scorer(), learned.prompts, learned.small, learned.large, groups_of(learned))
+    # r_prob, which is whether the small model falls short where each was asked once
+    short = 1.0 - examples_from(learned, "prob", 0.0).labels
+    lesson = lesson_from(embedded_scorer(), learned.prompts, learned.small, learned.large, groups_of(learned), short)
     raw: dict[str, Floats] = {}
     for one in methods:
         tell(one.title)

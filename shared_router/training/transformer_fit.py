@@ -28,8 +28,8 @@ from shared_router.records import JSON
 from shared_router.tables.labeled import LabeledPrompts, teachable
 from shared_router.training.calibrating import own_set
 from shared_router.training.fit_own import held_out_rows, own_calibrator, own_curve
+from shared_router.training.soft_labels import LabelKind, examples_from, relaxation
 from shared_router.training.transformer_export import ExportedTransformer, Parity, exported
-from shared_router.training.transformer_labels import LabelKind, examples_from, relaxation
 from shared_router.training.transformer_router import (
     PAPER_ENCODER,
     TrainedTransformer,

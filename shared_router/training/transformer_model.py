@@ -17,7 +17,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from shared_router.scorers.onnx_classifier import PromptTokens
-from shared_router.training.transformer_labels import RouterExamples
+from shared_router.training.soft_labels import RouterExamples
 
 __all__ = [
     "Collator",

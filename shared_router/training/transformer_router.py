@@ -26,7 +26,7 @@ import numpy as np
 
 from shared_router.errors import HybridError, MissingExtraError
 from shared_router.scorers.onnx_classifier import FEWEST_TOKENS, SOURCE_TOKEN, PromptTokenizer, PromptTokens
-from shared_router.training.transformer_labels import RouterExamples
+from shared_router.training.soft_labels import RouterExamples
 
 if TYPE_CHECKING:
     from shared_router.training.transformer_model import PromptClassifier

@@ -189,10 +189,16 @@ async def test_a_stream_holds_its_slot_until_it_ends_is_closed_or_forgotten() ->
     del chunks  # never read
     gc.collect()
     assert busy(llm) == 0
+    chunks = llm.stream_chat(messages)
+    chunks.close()  # never read, and still referred to
+    assert busy(llm) == 0
     parts: Any = await llm.astream_chat(messages)
     await anext(parts)
     assert busy(llm) == 1
     await parts.aclose()
+    assert busy(llm) == 0
+    parts = await llm.astream_chat(messages)
+    await parts.aclose()  # never read
     assert busy(llm) == 0
     parts = await llm.astream_chat(messages)
     await anext(parts)

@@ -44,9 +44,9 @@ from shared_router.router import Router
 from shared_router.scorers.onnx_classifier import SOURCE_TOKEN, OnnxClassifierScorer
 from shared_router.tables.labeled import LabeledPrompt, LabeledPrompts, labeled_from
 from shared_router.training import transformer_export, transformer_fit
+from shared_router.training.soft_labels import RouterExamples
 from shared_router.training.transformer_export import ExportedTransformer, Parity, exported, parity
 from shared_router.training.transformer_fit import TransformerReport, fit_transformer, transformer_parts
-from shared_router.training.transformer_labels import RouterExamples
 from shared_router.training.transformer_model import Collator, PromptClassifier, raw_scores, soft_cross_entropy
 from shared_router.training.transformer_router import TrainedTransformer, TransformerSettings, train_transformer
 
@@ -310,11 +310,11 @@ def test_a_killed_run_resumes_and_ends_where_an_undisturbed_one_does(bert_folder
     tests = runpy.run_path({__file__!r})
     from pathlib import Path
     tests["trained_in"](Path({str(tmp_path / "killed")!r}), Path({str(bert_folder)!r}),
-                        advance=lambda title: time.sleep(0.15))
+                        advance=lambda title: time.sleep(0.1))
     """
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], start_new_session=True)
     stored = tmp_path / "killed" / "checkpoint-8" / "trainer_state.json"
-    until = time.monotonic() + 90
+    until = time.monotonic() + 180
     while not stored.is_file() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     assert process.poll() is None, "it ended before it could be killed"

@@ -17,7 +17,7 @@ from shared_router.labeling.labels import (
     probabilistic_labels,
 )
 from shared_router.tables.labeled import LabeledPrompt, LabeledPrompts, labeled_from
-from shared_router.training.transformer_labels import RouterExamples, examples_from, label_kind, relaxation
+from shared_router.training.soft_labels import RouterExamples, examples_from, label_kind, relaxation
 
 
 def rectangular(seed: int = 0) -> tuple[LabeledPrompts, np.ndarray, np.ndarray]:
