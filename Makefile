@@ -7,7 +7,7 @@ TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install fix check test test-local bench train compare docs build demo demo-large clean
+.PHONY: help install fix check test test-local bench bench-peers leakage train compare docs build demo demo-large clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,13 @@ train: install ## train the embedded router again from the outcome tables in $(D
 compare: install ## print the table of compared methods, leaving whole sources out, from the outcome tables in $(DATA)
 	$(BIN)/python -m benchmarks.compare_routers --data $(DATA)
 
+bench-peers: install ## our router beside others', each in an environment of its own (.venv-peers), on the outcome tables in $(DATA)
+	$(BIN)/python -m benchmarks.bench_peers --data $(DATA)
+	$(BIN)/python -m benchmarks.mt_bench --data $(DATA)
+
+leakage: install ## near-duplicates between the embedded router's training rows and the benchmarks
+	$(BIN)/python -m benchmarks.leakage --data $(DATA)
+
 docs: install ## build the API pages into site/
 	$(BIN)/pdoc --output-directory site --docformat google shared_router langchain_hybrid llamaindex_hybrid
 
@@ -70,4 +77,4 @@ build: install ## build the wheel and the source distribution into dist/
 	$(BIN)/python -m build
 
 clean: ## remove what the targets made, except downloaded models
-	rm -rf $(VENV) site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

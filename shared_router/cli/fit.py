@@ -83,7 +83,7 @@ def fit(
     quality_range: Annotated[
         str | None, typer.Option(help="LOW,HIGH: worst and best quality that can occur, where not 0,1.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same file and seed, same router.")] = 0,
+    seed: Annotated[int, typer.Option(help="Same rows and seed, same router, in whatever order they are.")] = 0,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out and report rows that cannot be used.")
     ] = False,
@@ -126,6 +126,8 @@ def fit(
             )
             file = folder / "labelled.jsonl"
         labeled = read_labeled(file, skip_bad=skip_bad)
+        # answers are recorded as they come in: whichever came first shall not decide what is learned
+        labeled = labeled.part(sorted(range(len(labeled)), key=labeled.prompts.__getitem__))
         with steps() as advance:
             report = fit_own(
                 labeled,
