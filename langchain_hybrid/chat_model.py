@@ -10,7 +10,6 @@ from there has no place in the trace (``langchain_core/language_models/chat_mode
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
@@ -19,30 +18,16 @@ from typing import Any, Literal, TypeVar, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
-    AsyncCallbackManagerForLLMRun,
     CallbackManager,
-    CallbackManagerForLLMRun,
-    Callbacks,
 )
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from langchain_hybrid.attempts import (
-    aevented,
-    agenerated,
-    ainvoked,
-    astreamed,
-    evented,
-    generated,
-    invoked,
-    streamed,
-)
 from langchain_hybrid.batching import BudgetedBatch, budgeted_batch
 from langchain_hybrid.binding import (
     BOUND_KNOB,
@@ -54,20 +39,15 @@ from langchain_hybrid.binding import (
     ToolReplay,
     bound_settings,
 )
-from langchain_hybrid.callbacks import AsyncRun, OpenRun, RunStart, SyncRun, aopen_run, child_of, open_run
+from langchain_hybrid.callbacks import AsyncRun, OpenRun, RunStart, SyncRun
 from langchain_hybrid.capabilities import KnownCapabilities, merged_profile
 from langchain_hybrid.cascading import Asking, aanswered, answered, aparts_of, parts_of
+from langchain_hybrid.delegating import DelegatingChatModel, with_stop
 from langchain_hybrid.evidence import logprob_settings
 from langchain_hybrid.messages import readable_by
-from langchain_hybrid.plan import Call, Plan, knob_in, model_name, recipient, with_decisions
+from langchain_hybrid.plan import Call, Plan, knob_in, merged_decisions, model_name, recipient
 from langchain_hybrid.relay import arelayed, relayed
 from langchain_hybrid.request import Conversation, Judged, conversation_key, routing_request
-from langchain_hybrid.results import (
-    chat_result,
-    combined_result,
-    generate_configs,
-    generation_chunk,
-)
 from langchain_hybrid.watch import AsyncLegWatch, LegWatch
 from shared_router.budget import BudgetLike
 from shared_router.cascade import CASCADE, CascadeDecider, CurrentCascade, Policy, check_policy
@@ -85,7 +65,7 @@ __all__ = ["HybridChatModel"]
 Value = TypeVar("Value")
 
 
-class HybridChatModel(BaseChatModel):
+class HybridChatModel(DelegatingChatModel):
     """A small and a large chat model behind one interface; a learned difficulty decides who answers each call.
 
     The response carries the decision under ``response_metadata["hybrid"]``. In a trace the router is a chain run and
@@ -355,72 +335,6 @@ class HybridChatModel(BaseChatModel):
 
     # ── invoke, stream ──
 
-    def invoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        """Answer.
-
-        Args:
-            input: The prompt.
-            config: LangChain's config; ``configurable`` may hold a knob.
-            stop: Where the answer ends.
-            **kwargs: A knob, and anything that the chosen model takes.
-
-        Returns:
-            The chosen model's answer with the decision in ``response_metadata["hybrid"]``.
-
-        Raises:
-            KnobError: The knob cannot be granted.
-        """
-        call = self._call(input, config, _with_stop(kwargs, stop))
-        with open_run(self._start(call)) as run:
-            return cast("AIMessage", self._answer(call, run, invoked))
-
-    async def ainvoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        """Answer; see ``invoke``."""
-        call = self._call(input, config, _with_stop(kwargs, stop))
-        async with aopen_run(self._start(call)) as run:
-            return cast("AIMessage", await self._aanswer(call, run, ainvoked))
-
-    def stream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> Iterator[AIMessageChunk]:
-        """Answer in parts; the first carries the decision. See ``invoke``."""
-        call = self._call(input, config, _with_stop(kwargs, stop))
-        with open_run(self._start(call)) as run, closing(self._parts(call, run, streamed)) as chunks:
-            yield from chunks
-
-    async def astream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[AIMessageChunk]:
-        """Answer in parts; the first carries the decision. See ``invoke``."""
-        call = self._call(input, config, _with_stop(kwargs, stop))
-        async with aopen_run(self._start(call)) as run, aclosing(self._aparts(call, run, astreamed)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
     # ── one attempt, and a second one where the first has failed silently; sync and async differ by await only ──
 
     def _answer(self, call: Call, run: SyncRun, attempt: Callable[[Plan, SyncRun], Value]) -> Value:
@@ -514,7 +428,7 @@ class HybridChatModel(BaseChatModel):
         """Answer as a stream of events; with ``version="v3"`` a ``ChatModelStream``. See ``BaseChatModel``."""
         if version != "v3":
             return super().stream_events(input, config, version=version, stop=stop, **kwargs)
-        call = self._call(input, config, _with_stop(kwargs, stop))
+        call = self._call(input, config, with_stop(kwargs, stop))
         (decision,) = self._decide([call])
         if decision.reason == CASCADE or may_fall_back(decision, self.fallback):
             return relayed(self._events(replace(call, decision=decision)))
@@ -522,20 +436,6 @@ class HybridChatModel(BaseChatModel):
         watch = LegWatch(self._start(call), plan.decision.target, plan.record)
         below = plan.below(watch.child(CallbackManager))
         return watch.watch(plan.leg.stream_events(plan.messages, below, version="v3", **plan.kwargs))
-
-    def astream_events(  # one signature for what core splits into overloads
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        version: Literal["v1", "v2", "v3"] = "v2",
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Answer as a stream of events; with ``version="v3"`` await an ``AsyncChatModelStream``."""
-        if version != "v3":
-            return super().astream_events(input, config, version=version, stop=stop, **kwargs)
-        return self._astream_v3(input, config, _with_stop(kwargs, stop))
 
     async def _astream_v3(self, model_input: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any]) -> Any:
         call = self._call(model_input, config, kwargs)
@@ -546,15 +446,6 @@ class HybridChatModel(BaseChatModel):
         watch = AsyncLegWatch(self._start(call), plan.decision.target, plan.record)
         below = plan.below(watch.child(AsyncCallbackManager))
         return watch.watch(await plan.leg.astream_events(plan.messages, below, version="v3", **plan.kwargs))
-
-    def _events(self, call: Call) -> Iterator[Mapping[str, Any]]:
-        with open_run(self._start(call)) as run, closing(self._parts(call, run, evented)) as events:
-            yield from events
-
-    async def _aevents(self, call: Call) -> AsyncIterator[Mapping[str, Any]]:
-        async with aopen_run(self._start(call)) as run, aclosing(self._aparts(call, run, aevented)) as events:
-            async for event in events:
-                yield event
 
     # ── batches: all texts scored in one pass, then core's batch over the calls ──
 
@@ -581,12 +472,11 @@ class HybridChatModel(BaseChatModel):
         Raises:
             KnobError: The budget cannot be kept; nothing was asked then.
         """
+        if budget is None:
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         configs = get_config_list(config, len(inputs))
-        if budget is not None:
-            batch = self._budgeted(inputs, configs, kwargs, budget)
-            decided = batch.decided(batch.decider.decide(batch.requests))
-        else:
-            decided = self._decided(inputs, configs, kwargs)
+        batch = self._budgeted(inputs, configs, kwargs, budget)
+        decided = batch.decided(batch.decider.decide(batch.requests))
         return super().batch(decided, configs, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
@@ -599,42 +489,12 @@ class HybridChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Answer many prompts; all are scored in one pass. See ``Runnable.abatch``, and ``batch`` for the budget."""
+        if budget is None:
+            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         configs = get_config_list(config, len(inputs))
-        if budget is not None:
-            batch = self._budgeted(inputs, configs, kwargs, budget)
-            decided = batch.decided(await batch.decider.adecide(batch.requests))
-        else:
-            decided = await self._adecided(inputs, configs, kwargs)
+        batch = self._budgeted(inputs, configs, kwargs, budget)
+        decided = batch.decided(await batch.decider.adecide(batch.requests))
         return await super().abatch(decided, configs, return_exceptions=return_exceptions, **kwargs)
-
-    def batch_as_completed(  # type: ignore[override]  # one signature for what core splits into overloads
-        self,
-        inputs: Sequence[LanguageModelInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> Iterator[tuple[int, AIMessage | Exception]]:
-        """Answer many prompts, each handed out when it is done. See ``Runnable.batch_as_completed``."""
-        configs = get_config_list(config, len(inputs))
-        decided = self._decided(inputs, configs, kwargs)
-        yield from super().batch_as_completed(decided, configs, return_exceptions=return_exceptions, **kwargs)  # type: ignore[call-overload]
-
-    async def abatch_as_completed(  # type: ignore[override]  # one signature for what core splits into overloads
-        self,
-        inputs: Sequence[LanguageModelInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> AsyncIterator[tuple[int, AIMessage | Exception]]:
-        """Answer many prompts, each handed out when it is done. See ``Runnable.abatch_as_completed``."""
-        configs = get_config_list(config, len(inputs))
-        decided = await self._adecided(inputs, configs, kwargs)
-        parts = super().abatch_as_completed(decided, configs, return_exceptions=return_exceptions, **kwargs)  # type: ignore[call-overload]
-        async with aclosing(parts):
-            async for part in parts:
-                yield part
 
     def _budgeted(
         self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], kwargs: Mapping[str, Any], budget: BudgetLike
@@ -648,124 +508,17 @@ class HybridChatModel(BaseChatModel):
             inputs, configs, kwargs, budget, read=self._call, asked=self._request, decider=self._before_call
         )
 
-    def _decided(
-        self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], kwargs: Mapping[str, Any]
-    ) -> list[Any]:
-        """The calls with their decisions; as they came where one of them is wrong, which then fails by itself."""
-        try:
-            calls = [self._call(one, config, kwargs) for one, config in zip(inputs, configs, strict=True)]
-            return with_decisions(calls, self._decide(calls))
-        except Exception:  # whatever is wrong with one prompt or knob is raised again by that one call
-            return list(inputs)
+    def _decided(self, calls: Sequence[Call]) -> list[Call]:
+        open_ones = [call for call in calls if call.decision is None]
+        return merged_decisions(calls, self._decide(open_ones) if open_ones else [])
 
-    async def _adecided(
-        self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], kwargs: Mapping[str, Any]
-    ) -> list[Any]:
-        try:
-            calls = [self._call(one, config, kwargs) for one, config in zip(inputs, configs, strict=True)]
-            return with_decisions(calls, await self._adecide(calls))
-        except Exception:  # whatever is wrong with one prompt or knob is raised again by that one call
-            return list(inputs)
+    async def _adecided(self, calls: Sequence[Call]) -> list[Call]:
+        open_ones = [call for call in calls if call.decision is None]
+        return merged_decisions(calls, await self._adecide(open_ones) if open_ones else [])
 
     # ── generate: one run a prompt, all texts scored in one pass ──
 
-    def generate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        *,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        run_name: str | None = None,
-        run_id: Any = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """Answer many prompts, one after the other; every generation carries its decision. See ``BaseChatModel``."""
-        configs = generate_configs(len(messages), callbacks, tags, metadata, run_name, run_id)
-        kwargs = _with_stop(kwargs, stop)
-        calls = [self._call(prompt, config, kwargs) for prompt, config in zip(messages, configs, strict=True)]
-        decided = with_decisions(calls, self._decide(calls))
-        return combined_result([self._generate_one(call) for call in decided])
-
-    async def agenerate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        *,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        run_name: str | None = None,
-        run_id: Any = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """Answer many prompts, all at once; every generation carries its decision. See ``BaseChatModel``."""
-        configs = generate_configs(len(messages), callbacks, tags, metadata, run_name, run_id)
-        kwargs = _with_stop(kwargs, stop)
-        calls = [self._call(prompt, config, kwargs) for prompt, config in zip(messages, configs, strict=True)]
-        decided = with_decisions(calls, await self._adecide(calls))
-        # all are awaited before the first error is raised, as core does, so that no run is left open behind it
-        results = await asyncio.gather(*(self._agenerate_one(call) for call in decided), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return combined_result(cast("list[tuple[BaseChatModel, LLMResult]]", results))
-
-    def _generate_one(self, call: Call) -> tuple[BaseChatModel, LLMResult]:
-        with open_run(self._start(call)) as run:
-            return self._answer(call, run, generated)
-
-    async def _agenerate_one(self, call: Call) -> tuple[BaseChatModel, LLMResult]:
-        async with aopen_run(self._start(call)) as run:
-            return await self._aanswer(call, run, agenerated)
-
     # ── the hooks below the public methods, for wrappers that call them: the same road, one storey down ──
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        result = self.generate([messages], stop=stop, callbacks=child_of(CallbackManager, run_manager), **kwargs)
-        return chat_result(result)
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        callbacks = child_of(AsyncCallbackManager, run_manager)
-        result = await self.agenerate([messages], stop=stop, callbacks=callbacks, **kwargs)
-        return chat_result(result)
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        config: RunnableConfig = {"callbacks": child_of(CallbackManager, run_manager)}
-        with closing(cast("Any", self.stream(messages, config, stop=stop, **kwargs))) as chunks:
-            for chunk in chunks:
-                yield generation_chunk(chunk)
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        config: RunnableConfig = {"callbacks": child_of(AsyncCallbackManager, run_manager)}
-        async with aclosing(cast("Any", self.astream(messages, config, stop=stop, **kwargs))) as chunks:
-            async for chunk in chunks:
-                yield generation_chunk(chunk)
 
     # ── bindings ──
 
@@ -881,8 +634,3 @@ class HybridChatModel(BaseChatModel):
         yield "large", model_name(self.large)
         yield "router", self.router.router_id
         yield from self.knob.settings.items()
-
-
-def _with_stop(kwargs: Mapping[str, Any], stop: list[str] | None) -> dict[str, Any]:
-    # only if given: a chain that parses an answer does not take it
-    return {**kwargs, **({"stop": stop} if stop is not None else {})}

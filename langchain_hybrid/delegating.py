@@ -43,7 +43,7 @@ from langchain_hybrid.plan import Attempt
 from langchain_hybrid.relay import arelayed, relayed
 from langchain_hybrid.results import chat_result, combined_result, generate_configs, generation_chunk
 
-__all__ = ["DelegatingChatModel"]
+__all__ = ["DelegatingChatModel", "with_stop"]
 
 Value = TypeVar("Value")
 
@@ -100,7 +100,7 @@ class DelegatingChatModel(BaseChatModel):
         Returns:
             The chosen model's answer with the decision in ``response_metadata["hybrid"]``.
         """
-        call = self._call(input, config, _with_stop(kwargs, stop))
+        call = self._call(input, config, with_stop(kwargs, stop))
         with open_run(self._start(call)) as run:
             return cast("AIMessage", self._answer(call, run, invoked))
 
@@ -113,7 +113,7 @@ class DelegatingChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """Answer; see ``invoke``."""
-        call = self._call(input, config, _with_stop(kwargs, stop))
+        call = self._call(input, config, with_stop(kwargs, stop))
         async with aopen_run(self._start(call)) as run:
             return cast("AIMessage", await self._aanswer(call, run, ainvoked))
 
@@ -126,7 +126,7 @@ class DelegatingChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
         """Answer in parts; the first carries the decision. See ``invoke``."""
-        call = self._call(input, config, _with_stop(kwargs, stop))
+        call = self._call(input, config, with_stop(kwargs, stop))
         with open_run(self._start(call)) as run, closing(self._parts(call, run, streamed)) as chunks:
             yield from chunks
 
@@ -139,7 +139,7 @@ class DelegatingChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         """Answer in parts; the first carries the decision. See ``invoke``."""
-        call = self._call(input, config, _with_stop(kwargs, stop))
+        call = self._call(input, config, with_stop(kwargs, stop))
         async with aopen_run(self._start(call)) as run, aclosing(self._aparts(call, run, astreamed)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -214,7 +214,7 @@ class DelegatingChatModel(BaseChatModel):
         """Answer as a stream of events; with ``version="v3"`` a ``ChatModelStream``. See ``BaseChatModel``."""
         if version != "v3":
             return super().stream_events(input, config, version=version, stop=stop, **kwargs)
-        return relayed(self._events(self._call(input, config, _with_stop(kwargs, stop))))
+        return relayed(self._events(self._call(input, config, with_stop(kwargs, stop))))
 
     def astream_events(  # one signature for what core splits into overloads
         self,
@@ -228,7 +228,7 @@ class DelegatingChatModel(BaseChatModel):
         """Answer as a stream of events; with ``version="v3"`` await an ``AsyncChatModelStream``."""
         if version != "v3":
             return super().astream_events(input, config, version=version, stop=stop, **kwargs)
-        return self._astream_v3(input, config, _with_stop(kwargs, stop))
+        return self._astream_v3(input, config, with_stop(kwargs, stop))
 
     async def _astream_v3(self, model_input: Any, config: RunnableConfig | None, kwargs: Mapping[str, Any]) -> Any:
         return arelayed(self._aevents(self._call(model_input, config, kwargs)))
@@ -331,7 +331,7 @@ class DelegatingChatModel(BaseChatModel):
     ) -> LLMResult:
         """Answer many prompts, one after the other; every generation carries its decision. See ``BaseChatModel``."""
         configs = generate_configs(len(messages), callbacks, tags, metadata, run_name, run_id)
-        kwargs = _with_stop(kwargs, stop)
+        kwargs = with_stop(kwargs, stop)
         calls = [self._call(prompt, config, kwargs) for prompt, config in zip(messages, configs, strict=True)]
         return combined_result([self._generate_one(call) for call in self._decided(calls)])
 
@@ -349,7 +349,7 @@ class DelegatingChatModel(BaseChatModel):
     ) -> LLMResult:
         """Answer many prompts, all at once; every generation carries its decision. See ``BaseChatModel``."""
         configs = generate_configs(len(messages), callbacks, tags, metadata, run_name, run_id)
-        kwargs = _with_stop(kwargs, stop)
+        kwargs = with_stop(kwargs, stop)
         calls = [self._call(prompt, config, kwargs) for prompt, config in zip(messages, configs, strict=True)]
         decided = await self._adecided(calls)
         # all are awaited before the first error is raised, as core does, so that no run is left open behind it
@@ -415,6 +415,12 @@ class DelegatingChatModel(BaseChatModel):
                 yield generation_chunk(chunk)
 
 
-def _with_stop(kwargs: Mapping[str, Any], stop: list[str] | None) -> dict[str, Any]:
+def with_stop(kwargs: Mapping[str, Any], stop: list[str] | None) -> dict[str, Any]:
+    """A call's keyword arguments, with the signs to stop at if there are any.
+
+    Args:
+        kwargs: The others.
+        stop: Where to stop; None for nowhere.
+    """
     # only if given: a chain that parses an answer does not take it
     return {**kwargs, **({"stop": stop} if stop is not None else {})}

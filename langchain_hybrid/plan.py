@@ -17,7 +17,7 @@ from shared_router.decision import RoutingDecision
 from shared_router.knob import Knob, split_knob
 from shared_router.records import JSON
 
-__all__ = ["Attempt", "Call", "Plan", "knob_in", "model_name", "recipient", "with_decisions"]
+__all__ = ["Attempt", "Call", "Plan", "knob_in", "merged_decisions", "model_name", "recipient"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,15 @@ class Plan(Attempt):
     decision: RoutingDecision
 
 
-def with_decisions(calls: Sequence[Call], decisions: Sequence[RoutingDecision]) -> list[Call]:
-    """The calls of a batch, decided."""
-    return [replace(call, decision=decision) for call, decision in zip(calls, decisions, strict=True)]
+def merged_decisions(calls: Sequence[Call], decisions: Sequence[RoutingDecision]) -> list[Call]:
+    """The calls with their decisions; those that had one already keep it.
+
+    Args:
+        calls: In order.
+        decisions: Of those calls that had none, in the same order.
+    """
+    new = iter(decisions)
+    return [call if call.decision is not None else replace(call, decision=next(new)) for call in calls]
 
 
 def knob_in(config: RunnableConfig) -> Knob | None:
