@@ -11,7 +11,7 @@ from llamaindex_hybrid.calls import Plan
 from shared_router.decision import RoutingDecision
 from shared_router.experts.decision import ExpertDecision
 
-__all__ = ["HybridRoutingEvent", "announce"]
+__all__ = ["ExpertRoutingEvent", "HybridRoutingEvent", "announce"]
 
 dispatcher = get_dispatcher(__name__)
 
@@ -31,7 +31,7 @@ class HybridRoutingEvent(BaseEvent):
 
     method: str
     model: str
-    decision: RoutingDecision | ExpertDecision
+    decision: RoutingDecision
 
     @classmethod
     def class_name(cls) -> str:
@@ -39,10 +39,34 @@ class HybridRoutingEvent(BaseEvent):
         return "HybridRoutingEvent"
 
 
+class ExpertRoutingEvent(BaseEvent):
+    """One call was given to an expert; as ``HybridRoutingEvent``.
+
+    Attributes:
+        method: The method that was called.
+        model: Name of the expert's model.
+        decision: Which expert, and why.
+    """
+
+    method: str
+    model: str
+    decision: ExpertDecision
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Name of the event in serialised traces."""
+        return "ExpertRoutingEvent"
+
+
 def announce(method: str, plan: Plan) -> None:
     """Tell observers, if there are any: making an event takes longer than looking for who would hear it."""
-    if _is_heard(dispatcher):
-        dispatcher.event(HybridRoutingEvent(method=method, model=plan.model, decision=plan.decision))
+    if not _is_heard(dispatcher):
+        return
+    decision: RoutingDecision | ExpertDecision = plan.decision
+    if isinstance(decision, ExpertDecision):
+        dispatcher.event(ExpertRoutingEvent(method=method, model=plan.model, decision=decision))
+    else:
+        dispatcher.event(HybridRoutingEvent(method=method, model=plan.model, decision=decision))
 
 
 def _is_heard(source: Dispatcher) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("typer")
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from langchain_hybrid import HybridChatModel
 from shared_router.cli.commands import app
 from shared_router.router import Router
+from shared_router.tables.labeled import read_labeled
 
 runner = CliRunner()
 WIDE = {"COLUMNS": "200"}
@@ -76,6 +78,9 @@ def test_bare_prompts_are_answered_judged_and_learned_from(tmp_path: Path) -> No
     assert answers[1].response_metadata["hybrid"]["certified"] is True
     for name in ("report.html", "evaluation.json", "curves.png", "curves.svg"):
         assert (out / "report" / name).is_file()
+    held_out = read_labeled(tmp_path / "mine-work" / "held-out.jsonl")
+    assert len(held_out) == len(router.calibration_set)
+    np.testing.assert_array_equal(router.calibration_set.difficulty, router.difficulty(held_out.prompts))
     # all that was asked is asked once, also where the command runs again
     asked = (tmp_path / "models.py.calls").read_text().splitlines()
     assert len(asked) == 440
@@ -83,6 +88,42 @@ def test_bare_prompts_are_answered_judged_and_learned_from(tmp_path: Path) -> No
     assert again.exit_code == 0, again.output
     assert len((tmp_path / "models.py.calls").read_text().splitlines()) == 440
     assert Router.load(out).router_id == router.router_id
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        (["--by", "nonsense"], "no measure"),
+        (["--by", "judge"], "needs --judge"),
+        (["--by", "function"], "for the steps"),
+        (["--by", "numeric", "--method", "wrods"], "did you mean 'words'"),
+        (["--by", "numeric", "--held-out", "3"], "a share from 0"),
+        (["--by", "numeric", "--seed", "-1"], "from 0 on"),
+        (["--by", "numeric", "--quality-range", "1"], "LOW,HIGH"),
+        (["--by", "numeric", "--out", "models.py"], "is a file"),
+    ],
+)
+def test_a_wrong_wish_is_told_before_a_model_is_asked(
+    wishes: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_prompts(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    models = ["--small", "models.py:small", "--large", "models.py:large", "--out", "mine"]
+    run = runner.invoke(app, ["fit", str(file), *models, *wishes], env=WIDE)
+    assert run.exit_code == 1
+    assert said in run.output
+    assert "Traceback" not in run.output
+    assert not (tmp_path / "models.py.calls").exists()
+
+
+def test_prompts_that_could_not_be_judged_are_told_before_a_model_is_asked(tmp_path: Path) -> None:
+    file = write_prompts(tmp_path, 50)
+    file.write_text(file.read_text() + '\n{"prompt": "What is 1 plus 1 ?"}')
+    models = ["--small", f"{tmp_path}/models.py:small", "--large", f"{tmp_path}/models.py:large"]
+    run = runner.invoke(app, ["fit", str(file), *models, "--by", "numeric", "--out", str(tmp_path / "r")], env=WIDE)
+    assert run.exit_code == 1
+    assert "1 of 51 prompts" in run.output
+    assert not (tmp_path / "models.py.calls").exists()
 
 
 def test_half_of_what_bare_prompts_need_is_refused(tmp_path: Path) -> None:

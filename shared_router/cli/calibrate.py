@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shared_router.cli.app import app, errors
-from shared_router.cli.calibration import method_of, range_of, show_promises, show_reading
+from shared_router.cli.calibration import folder_for, method_of, range_of, show_promises, show_reading
 
 __all__ = ["calibrate"]
 
@@ -45,6 +45,7 @@ def calibrate(
 ) -> None:
     """Measure a router on your own two models."""
     from shared_router.artifact import Artifact
+    from shared_router.evaluation.report import remove_report
     from shared_router.router import DEFAULT_ROUTER
     from shared_router.tables.labeled import read_labeled
     from shared_router.training.calibrating import calibrated
@@ -61,5 +62,7 @@ def calibrate(
         )
         show_reading(labeled)
         show_promises(artifact)
-        saved = artifact.save(out)
+        saved = artifact.save(folder_for(out))
+        # a page about the router that lay here before must not lie beside this one
+        remove_report(out / "report")
         typer.echo(f'Written: {out} ({saved.content_hash[:12]}). Use it: HybridChatModel(..., router="{out}")')

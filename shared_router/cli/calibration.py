@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from shared_router.tables.labeled import LabeledPrompts
     from shared_router.training.calibrating import CalibrationMethod
 
-__all__ = ["method_of", "range_of", "show_promises", "show_reading"]
+__all__ = ["check_wishes", "folder_for", "method_of", "range_of", "show_promises", "show_reading"]
 
 
 def range_of(stated: str | None) -> tuple[float, float] | None:
@@ -32,6 +33,33 @@ def range_of(stated: str | None) -> tuple[float, float] | None:
     if not low < high:
         raise HybridError(f"--quality-range is LOW,HIGH with LOW < HIGH, got {stated!r}")
     return low, high
+
+
+def folder_for(path: Path) -> Path:
+    """A folder that can be written to, whether it is there or not.
+
+    Raises:
+        HybridError: A file is in its place.
+    """
+    for place in (path, *path.parents):
+        if place.is_file():
+            raise HybridError(f"{path} cannot be a folder: {place} is a file; give another place")
+    return path
+
+
+def check_wishes(method: str, held_out: float | None, seed: int) -> None:
+    """Refuse what ``fit`` would refuse, before anything is done.
+
+    Raises:
+        HybridError: An unknown method, a share out of range, or a negative seed.
+    """
+    from shared_router.training.fit_own import methods_named
+
+    methods_named(method)
+    if held_out is not None and not 0.0 <= held_out < 1.0:
+        raise HybridError(f"--held-out is a share from 0 to below 1, got {held_out!r}")
+    if seed < 0:
+        raise HybridError(f"--seed is a whole number from 0 on, got {seed}")
 
 
 def method_of(stated: str) -> CalibrationMethod:
@@ -69,8 +97,10 @@ def show_promises(artifact: Artifact) -> None:
     known = artifact.calibration_set
     if known is None:
         typer.echo(
-            "Nothing can be certified: no prompts were held out, or qualities lie outside 0 to 1 and --quality-range "
-            "does not say how bad an answer can be."
+            "Nothing can be certified: qualities lie outside 0 to 1, and --quality-range does not say how bad an "
+            "answer can be."
+            if artifact.metadata.get("held_out", 1)
+            else "Nothing can be certified: no prompts were held out (from 200 on 40 % are, or as --held-out says)."
         )
         shares = ((wish, operating_point(wish, artifact.curve).large_share) for wish in SHOWN_PROMISES)
         measured = ", ".join(f"{wish.name}={wish.value:g} → {share or 0:.0%}" for wish, share in shares)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from shared_router.cli.app import app, errors, steps
-from shared_router.cli.calibration import method_of, range_of, show_promises, show_reading
+from shared_router.cli.calibration import check_wishes, folder_for, method_of, range_of, show_promises, show_reading
 from shared_router.cli.collect import collect
 from shared_router.cli.evaluate import evaluation_of, show_evaluation
 from shared_router.cli.label import label
@@ -23,6 +23,8 @@ __all__ = ["fit"]
 
 REPORT = "report"
 """Folder of the evaluation inside the router's."""
+
+HELD_OUT_FILE = "held-out.jsonl"
 
 FIT_HELP = """\
 Fit a router for your own two models (100 prompts are a start, 500 are good).
@@ -89,32 +91,43 @@ def fit(
     ] = False,
 ) -> None:
     """Fit a router for your own two models (100 prompts are a start, 500 are good)."""
-    from shared_router.tables.labeled import read_labeled
+    from shared_router.evaluation.report import remove_report
+    from shared_router.tables.labeled import read_labeled, write_labeled_prompts
     from shared_router.training.fit_own import fit_own
 
     with errors():
+        # whatever is wrong with the wishes is said before a model is asked
         ends = range_of(quality_range)
         how = method_of(calibration)
+        check_wishes(method, held_out, seed)
+        folder_for(out)
+        folder = work or out.with_name(f"{out.name}-work")
         if _asks_models(small, large, by):
-            folder = work or out.with_name(f"{out.name}-work")
-            folder.mkdir(parents=True, exist_ok=True)
-            collect(
-                file,
-                small=cast("str", small),
-                large=cast("str", large),
-                out=folder / "outcomes.jsonl",
-                samples=samples,
-                small_url=small_url,
-                large_url=large_url,
-                small_key_env=small_key_env,
-                large_key_env=large_key_env,
-                small_price=small_price,
-                large_price=large_price,
-                max_cost=max_cost,
-                temperature=temperature,
-                max_tokens=max_tokens,
-                skip_bad=skip_bad,
-            )
+            _check_measure(file, cast("str", by), judge, judge_url, judge_key_env, skip_bad)
+            folder_for(folder).mkdir(parents=True, exist_ok=True)
+            try:
+                collect(
+                    file,
+                    small=cast("str", small),
+                    large=cast("str", large),
+                    out=folder / "outcomes.jsonl",
+                    samples=samples,
+                    small_url=small_url,
+                    large_url=large_url,
+                    small_key_env=small_key_env,
+                    large_key_env=large_key_env,
+                    small_price=small_price,
+                    large_price=large_price,
+                    max_cost=max_cost,
+                    temperature=temperature,
+                    max_tokens=max_tokens,
+                    skip_bad=skip_bad,
+                )
+            except typer.Exit:
+                # some prompts no model will ever answer, such as those that its provider refuses
+                if not skip_bad or not (folder / "outcomes.jsonl").is_file():
+                    typer.echo("To go on with the answers that are there: the same command with --skip-bad.", err=True)
+                    raise
             label(
                 folder / "outcomes.jsonl",
                 by=cast("str", by),
@@ -145,8 +158,14 @@ def fit(
             typer.echo("Nothing was written.", err=True)
             raise typer.Exit(1)
         saved = report.artifact.save(out)
+        # a page about the router that lay here before must not lie beside this one
+        remove_report(out / REPORT)
         if report.held_out:
-            _evaluate(labeled.part(report.held_out), saved, file, out, seed)
+            held_out_part = labeled.part(report.held_out)
+            _evaluate(held_out_part, saved, file, out, seed)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_labeled_prompts(folder / HELD_OUT_FILE, held_out_part)
+            typer.echo(f"The prompts that were held out, for evaluate and audit: {folder / HELD_OUT_FILE}")
         show_promises(report.artifact)
         typer.echo(f'Written: {out} ({saved.content_hash[:12]}). Use it: HybridChatModel(..., router="{out}")')
 
@@ -183,6 +202,33 @@ def _evaluate(held_out: LabeledPrompts, saved: Artifact, file: Path, out: Path, 
         save_report(found, out / REPORT)
     show_evaluation(found)
     typer.echo(f"As a page: {out / REPORT / 'report.html'}")
+
+
+def _check_measure(
+    file: Path, by: str, judge: str | None, url: str | None, key_env: str | None, skip_bad: bool
+) -> None:
+    """Refuse, before a model is asked, answers that could not be judged afterwards."""
+    from shared_router.labeling.quality.catalogue import measure_named
+    from shared_router.tables.labeled import MIN_ROWS
+    from shared_router.tables.prompts import read_prompts
+
+    if by == "function":
+        raise HybridError("judging by your own function is for the steps: hybrid-llm collect, label --by function, fit")
+    if by in ("judge", "judge_score", "reward_model") and judge is None:
+        raise HybridError(f"--by {by} needs --judge, the judge's name")
+    given = {"model": judge, "url": url, "key_env": key_env}
+    measure = measure_named(by, **{name: value for name, value in given.items() if value is not None})
+    prompts = read_prompts(file, skip_bad=skip_bad).rows
+    if len(prompts) < MIN_ROWS:
+        raise HybridError(
+            f"{file} has {len(prompts)} prompts; a router needs {MIN_ROWS} at the very least, and some 500"
+        )
+    without = sum(prompt.reference is None for prompt in prompts)
+    if measure.needs_reference and without:
+        raise HybridError(
+            f"--by {by} compares with a reference, and {without} of {len(prompts)} prompts in {file} have none; add a "
+            "column reference, leave those prompts out, or judge in another way"
+        )
 
 
 def _show(report: FitReport) -> None:

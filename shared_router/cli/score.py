@@ -35,6 +35,9 @@ def score(
     max_drop: Annotated[float | None, typer.Option(help="Accepted relative loss of quality, 0 to 1.")] = None,
     large_share: Annotated[float | None, typer.Option(help="Largest share of calls to the large model.")] = None,
     threshold: Annotated[float | None, typer.Option(help="The raw cut on the difficulty.")] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Keep the promise with this probability; beside --quality or --max-drop.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a text instead of a table.")] = False,
 ) -> None:
     """Show difficulty and decision of texts."""
@@ -43,6 +46,7 @@ def score(
 
     with errors():
         wish = {"quality": quality, "max_drop": max_drop, "large_share": large_share, "threshold": threshold}
+        wish["confidence"] = confidence
         knob = knob_from(wish) or DEFAULT_KNOB
         judged = [text for given in texts for text in (_lines() if given == "-" else [given])]
         decisions = as_router(router).route_many(judged, [knob] * len(judged))

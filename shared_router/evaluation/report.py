@@ -24,7 +24,7 @@ from shared_router.evaluation.tabulated import (
 )
 from shared_router.files import write_atomically
 
-__all__ = ["FILES", "html_report", "save_report"]
+__all__ = ["FILES", "html_report", "remove_report", "save_report"]
 
 FILES = ("report.html", "evaluation.json", "curves.png", "curves.svg")
 
@@ -192,6 +192,19 @@ def save_report(evaluation: Evaluation, folder: str | Path) -> tuple[Path, ...]:
     except OSError as error:
         raise OutcomeError(f"the report cannot be written to {place} ({error}); give another folder") from error
     return tuple(place / name for name in FILES)
+
+
+def remove_report(folder: str | Path) -> None:
+    """Take away what ``save_report`` wrote to a folder, and nothing else that may lie there.
+
+    Args:
+        folder: May be missing.
+    """
+    place = Path(folder)
+    for name in FILES:
+        (place / name).unlink(missing_ok=True)
+    if place.is_dir() and not any(place.iterdir()):
+        place.rmdir()
 
 
 def _about(evaluation: Evaluation) -> str:

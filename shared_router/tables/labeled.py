@@ -28,9 +28,19 @@ import numpy.typing as npt
 
 from shared_router.encoders.static import MAX_CHARS
 from shared_router.errors import OutcomeError
+from shared_router.files import write_atomically
 from shared_router.tables.rows import BadRowError, Row, checked_rows, finite, present, read_rows, text_of
 
-__all__ = ["COLUMNS", "MIN_ROWS", "LabeledPrompt", "LabeledPrompts", "labeled_from", "read_labeled", "teachable"]
+__all__ = [
+    "COLUMNS",
+    "MIN_ROWS",
+    "LabeledPrompt",
+    "LabeledPrompts",
+    "labeled_from",
+    "read_labeled",
+    "teachable",
+    "write_labeled_prompts",
+]
 
 COLUMNS = ("prompt", "small_quality", "large_quality")
 
@@ -121,6 +131,32 @@ def read_labeled(path: str | Path, *, skip_bad: bool = False) -> LabeledPrompts:
         rows = _with_numbers(rows)
     good, skipped = checked_rows(rows, _checked, skip_bad=skip_bad)
     return labeled_from(good, skipped=skipped, origin=str(path))
+
+
+def write_labeled_prompts(path: str | Path, labeled: LabeledPrompts) -> None:
+    """Write labelled prompts as JSON lines, as a whole, so that ``read_labeled`` reads the same.
+
+    Args:
+        path: The file; its folder exists.
+        labeled: The prompts.
+
+    Raises:
+        OutcomeError: It cannot be written.
+    """
+    rows = (
+        {
+            "prompt": prompt,
+            "small_quality": list(labeled.small_samples[place]),
+            "large_quality": list(labeled.large_samples[place]),
+            **{name: values[place] for name, values in labeled.columns.items() if values[place] is not None},
+        }
+        for place, prompt in enumerate(labeled.prompts)
+    )
+    lines = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+    try:
+        write_atomically(Path(path), lines.encode("utf-8"))
+    except OSError as error:
+        raise OutcomeError(f"{path} cannot be written ({error})") from error
 
 
 def labeled_from(

@@ -58,6 +58,7 @@ __all__ = [
     "fit_own",
     "groups_of",
     "held_out_rows",
+    "methods_named",
     "own_calibrator",
     "own_curve",
     "simplest",
@@ -169,7 +170,7 @@ def fit_own(
         OutcomeError: The prompts cannot teach a router (see ``teachable``), or the large model's mean quality is 0, so
             that no relative loss can be stated.
     """
-    methods = _methods(method)
+    methods = methods_named(method)
     teachable(labeled)
     tell = advance or (lambda title: None)
     gap = _mean_interval(labeled.large - labeled.small)
@@ -294,7 +295,12 @@ def held_out_rows(labeled: LabeledPrompts, share: float | None, seed: int) -> np
     return rows
 
 
-def _methods(name: str) -> tuple[Method, ...]:
+def methods_named(name: str) -> tuple[Method, ...]:
+    """The methods that a name stands for: all for "auto".
+
+    Raises:
+        HybridError: There is none of that name.
+    """
     if name == AUTO:
         return tuple(METHODS.values())
     if name not in METHODS:

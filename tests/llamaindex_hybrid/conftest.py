@@ -15,6 +15,7 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 
 from llamaindex_hybrid import HybridLLM, HybridRoutingEvent
+from llamaindex_hybrid.events import ExpertRoutingEvent
 from llamaindex_hybrid.testing import ScriptedLLM
 from shared_router.router import Router
 from shared_router.testing import TableDifficulty, linear_curve
@@ -57,6 +58,10 @@ class Recorder(BaseEventHandler):
     @property
     def routed(self) -> list[HybridRoutingEvent]:
         return [event for event in self.events if isinstance(event, HybridRoutingEvent)]
+
+    @property
+    def given(self) -> list[ExpertRoutingEvent]:
+        return [event for event in self.events if isinstance(event, ExpertRoutingEvent)]
 
     def named(self, name: str) -> list[BaseEvent]:
         return [event for event in self.events if event.class_name() == name]

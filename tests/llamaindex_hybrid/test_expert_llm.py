@@ -108,7 +108,7 @@ def test_every_method_asks_the_chosen_expert_once(events: Any, method: str) -> N
     assert [bool(experts[name].called) for name in NAMES] == [False, True, False]
     assert experts["code"].called[0] == method
     assert len(experts["code"].received) == 1
-    (event,) = events.routed
+    (event,) = events.given
     assert (event.method, event.model, event.decision.expert, event.decision.reason) == (
         method,
         "code",
@@ -140,7 +140,7 @@ def test_every_method_falls_back_to_the_next_but_those_that_call_tools(method: s
             call(llm, method, "code")
         return
     assert call(llm, method, "code")
-    first, second = events.routed
+    first, second = events.given
     assert (first.decision.expert, second.decision.expert) == ("code", "chat")
     assert (second.decision.reason, second.decision.failed) == ("fallback", "code: OSError")
     assert busy(llm) == 0
@@ -158,7 +158,7 @@ def test_every_method_spills(method: str, events: Any) -> None:
     llm = router_of(models(method), limits=ExpertSlots({"code": 1}, spill_after=0.0))
     with llm.slots.hold(["code"]):
         call(llm, method, "code")
-    (event,) = events.routed
+    (event,) = events.given
     assert (event.decision.expert, event.decision.reason, event.decision.preferred) == ("chat", "spill", "code")
     assert busy(llm) == 0
 
