@@ -74,6 +74,12 @@ def test_score_reads_standard_input_and_writes_json(fitted: tuple[Path, str]) ->
     assert rows[0]["calibrated"] is True
 
 
+def test_score_refuses_what_is_no_text() -> None:
+    run = runner.invoke(app, ["score", "-"], input=b"caf\xe9")
+    assert run.exit_code == 1
+    assert "not UTF-8" in run.output
+
+
 def test_score_works_with_the_embedded_router() -> None:
     run = runner.invoke(app, ["score", "What is the capital of Peru?"], env=WIDE)
     assert "calibrated: False" in run.output

@@ -76,14 +76,21 @@ def method_of(stated: str) -> CalibrationMethod:
     raise HybridError(f"unknown calibration {stated!r} (there are: {', '.join(CALIBRATION_METHODS)})")
 
 
-def show_reading(labeled: LabeledPrompts) -> None:
-    """What was left out, merged and clipped while reading."""
+def show_reading(labeled: LabeledPrompts, *, err: bool = False) -> None:
+    """What was left out, merged and clipped while reading.
+
+    Args:
+        labeled: What was read.
+        err: On standard error, where standard output is for data.
+    """
     for place in labeled.skipped:
         typer.echo(f"left out: {place}", err=True)
     if labeled.merged:
-        typer.echo(f"{labeled.merged} rows repeat an earlier prompt; the mean of each prompt counts.")
+        typer.echo(f"{labeled.merged} rows repeat an earlier prompt; the mean of each prompt counts.", err=err)
     if labeled.clipped:
-        typer.echo(f"{labeled.clipped} prompts are longer than what is read of a prompt; their beginning counts.")
+        typer.echo(
+            f"{labeled.clipped} prompts are longer than what is read; their beginning counts.", err=err
+        )
 
 
 def show_promises(artifact: Artifact) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared_router.cli.app import app, errors, steps
+from shared_router.cli.calibration import show_reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,8 +95,7 @@ def evaluate(
             if out is not None:
                 advance("drawing")
                 save_report(found, out)
-        for place in labeled.skipped:
-            typer.echo(f"left out: {place}", err=True)
+        show_reading(labeled, err=True)
     if as_json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False))
     else:

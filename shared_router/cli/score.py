@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared_router.cli.app import app, errors
+from shared_router.errors import QueryError
 
 if TYPE_CHECKING:
     from shared_router.decision import RoutingDecision
@@ -60,7 +61,11 @@ def score(
 
 
 def _lines() -> list[str]:
-    return [line for line in sys.stdin.read().splitlines() if line.strip()]
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise QueryError(f"standard input is not UTF-8 ({error}); convert it first") from error
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _show_decisions(texts: list[str], decisions: list[RoutingDecision]) -> None:

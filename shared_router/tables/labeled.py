@@ -126,10 +126,21 @@ def read_labeled(path: str | Path, *, skip_bad: bool = False) -> LabeledPrompts:
             left.
         MissingExtraError: A Parquet file, and pyarrow is not installed.
     """
+    prompt_of: dict[str, str] = {}
+
+    def check(values: Mapping[str, object]) -> LabeledPrompt:
+        row = _checked(values)
+        known = row.others.get("id")
+        if known is not None and prompt_of.setdefault(str(known), row.prompt) != row.prompt:
+            raise BadRowError(
+                f"id {str(known)!r:.40} stands here for another prompt; an id names one prompt"
+            )
+        return row
+
     rows = read_rows(path, needed=COLUMNS)
     if Path(path).suffix.lower() == ".csv":
         rows = _with_numbers(rows)
-    good, skipped = checked_rows(rows, _checked, skip_bad=skip_bad)
+    good, skipped = checked_rows(rows, check, skip_bad=skip_bad)
     return labeled_from(good, skipped=skipped, origin=str(path))
 
 
@@ -212,7 +223,8 @@ def teachable(labeled: LabeledPrompts, *, origin: str = "the rows") -> LabeledPr
     if not short.any():
         raise OutcomeError(
             f"{origin}: the small model falls short on none of {count} prompts, which leaves nothing "
-            "to tell apart: use the small model alone, or check that the columns are not interchanged"
+            "to tell apart: use the small model alone, or check that the columns are not interchanged and that the "
+            "measure does not give all answers the same quality"
         )
     if short.all():
         raise OutcomeError(

@@ -18,6 +18,7 @@ from shared_router.tables.labeled import (
     labeled_from,
     read_labeled,
     teachable,
+    write_labeled_prompts,
 )
 
 GOOD = [{"prompt": f"question {i}", "small_quality": i % 2, "large_quality": 1} for i in range(MIN_ROWS)]
@@ -174,3 +175,19 @@ def test_samples_and_other_columns_are_kept_for_those_who_ask(tmp_path: Path) ->
     part = read.part([1, 0])
     assert (part.prompts[1], part.small_samples[1], part.columns["language"]) == ("a", (0.0, 1.0), (None, "qu"))
     assert part.large.tolist() == [1.0, 1.0]
+
+
+def test_an_id_names_one_prompt(tmp_path: Path) -> None:
+    rows = [{**GOOD[0], "id": 7}, {**GOOD[0], "id": 7}, {**GOOD[1], "id": 7}, *GOOD]
+    path = jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.raises(OutcomeError, match="line 3: id '7' stands here for another prompt"):
+        read_labeled(path)
+    assert len(read_labeled(path, skip_bad=True).skipped) == 1
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    rows = [{"prompt": "é\n?", "small_quality": [0, 1], "large_quality": 1, "language": "qu"}, *GOOD]
+    read = read_labeled(jsonl(tmp_path / "a.jsonl", rows))
+    write_labeled_prompts(tmp_path / "b.jsonl", read)
+    again = read_labeled(tmp_path / "b.jsonl")
+    assert (again.prompts, again.small_samples, again.columns) == (read.prompts, read.small_samples, read.columns)
