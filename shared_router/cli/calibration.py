@@ -88,9 +88,7 @@ def show_reading(labeled: LabeledPrompts, *, err: bool = False) -> None:
     if labeled.merged:
         typer.echo(f"{labeled.merged} rows repeat an earlier prompt; the mean of each prompt counts.", err=err)
     if labeled.clipped:
-        typer.echo(
-            f"{labeled.clipped} prompts are longer than what is read; their beginning counts.", err=err
-        )
+        typer.echo(f"{labeled.clipped} prompts are longer than what is read; their beginning counts.", err=err)
 
 
 def show_promises(artifact: Artifact) -> None:

@@ -132,9 +132,7 @@ def read_labeled(path: str | Path, *, skip_bad: bool = False) -> LabeledPrompts:
         row = _checked(values)
         known = row.others.get("id")
         if known is not None and prompt_of.setdefault(str(known), row.prompt) != row.prompt:
-            raise BadRowError(
-                f"id {str(known)!r:.40} stands here for another prompt; an id names one prompt"
-            )
+            raise BadRowError(f"id {str(known)!r:.40} stands here for another prompt; an id names one prompt")
         return row
 
     rows = read_rows(path, needed=COLUMNS)
